@@ -114,13 +114,11 @@ class Cohort:
         """
         path = Path(path)
         table = read_table(path)
-        names = {}
         for wanted, given in (("case_id", case_id), ("patient_id", patient_id or "patient_id")):
-            if given != wanted and given not in table.columns:
-                raise UsageError(_no_column(path.name, given, table.columns))
             if given != wanted:
-                names[given] = pl.col(given).alias(wanted)
-        table = table.with_columns(**{e: v.alias(e) for e, v in ()}).with_columns(list(names.values()))
+                if given not in table.columns:
+                    raise UsageError(_no_column(path.name, given, table.columns))
+                table = table.with_columns(pl.col(given).alias(wanted))
         if "case_id" not in table.columns and "patient_id" in table.columns:
             table = table.with_columns(case_id=pl.col("patient_id"))
         cohort = cls(path.name, table, Path(root) if root is not None else path.resolve().parent)
