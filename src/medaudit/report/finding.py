@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,10 +16,11 @@ Verdict = Literal["supported", "refuted", "insufficient"]
 class Finding:
     """An answer to one question of a study.
 
-    ``id`` is stable across runs and names a problem (``gap:age:dice``); ``supported`` always means: there is evidence
-    of that problem; ``refuted``: there is evidence that it is absent or smaller than the margin; ``insufficient``:
-    these data cannot tell. ``groups`` maps a group's name to its numbers (n, patients, mean ...). ``rests_on`` lists
-    what a sceptic would ask: definitions, exclusions, assumptions, the smallest effect that could have been seen.
+    ``id`` is stable across runs and names a problem (``gap:age:dice``); ``supported`` always means: there is
+    evidence of that problem; ``refuted``: there is evidence that it is absent or smaller than the margin;
+    ``insufficient``: these data cannot tell. ``groups`` maps a group's name to its numbers (n, patients, mean
+    ...). ``rests_on`` lists what a sceptic would ask: definitions, exclusions, assumptions, the smallest
+    effect that could have been seen.
     """
 
     id: str
@@ -40,3 +42,27 @@ class Finding:
             "estimate": self.estimate.as_dict(),
             "rests_on": list(self.rests_on),
         }
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Finding:
+        """Return the finding that :meth:`as_dict` wrote; a number that was not finite comes back as NaN.
+
+        Raises KeyError or TypeError where the entry is no finding.
+        """
+        written = dict(entry["estimate"])
+        for key in ("value", "low", "high", "p", "p_adjusted"):
+            written[key] = _number(written[key])
+        written["extra"] = {key: _number(value) for key, value in written.get("extra", {}).items()}
+        return cls(
+            id=entry["id"],
+            question=entry["question"],
+            claim=entry["claim"],
+            verdict=entry["verdict"],
+            groups={name: dict(numbers) for name, numbers in entry["groups"].items()},
+            estimate=Estimate(**written),
+            rests_on=tuple(entry["rests_on"]),
+        )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
