@@ -103,12 +103,14 @@ class Cohort:
         case_id: str = "case_id",
         patient_id: str | None = None,
         root: str | Path | None = None,
+        number_cases: bool = False,
     ) -> Cohort:
         """Return the cohort of a CSV, TSV, XLSX or Parquet table.
 
         ``roles`` maps a role to a column of the table or to a path template (``images/{patient_id}_0001.nii.gz``),
         relative to ``root`` (default: the table's folder). Without a ``case_id`` column, ``patient_id`` serves if it
-        is unique; ``case_id`` and ``patient_id`` name the columns where they are called otherwise.
+        is unique (or, where ``number_cases``, the row's number); ``case_id`` and ``patient_id`` name the columns where
+        they are called otherwise.
 
         Raises DataError for a table that cannot be read and UsageError for a column that is not there.
         """
@@ -119,7 +121,9 @@ class Cohort:
                 if given not in table.columns:
                     raise UsageError(_no_column(path.name, given, table.columns))
                 table = table.with_columns(pl.col(given).alias(wanted))
-        if "case_id" not in table.columns and "patient_id" in table.columns:
+        if "case_id" not in table.columns and number_cases:
+            table = table.with_columns(case_id=pl.int_range(1, pl.len() + 1))
+        elif "case_id" not in table.columns and "patient_id" in table.columns:
             table = table.with_columns(case_id=pl.col("patient_id"))
         cohort = cls(path.name, table, Path(root) if root is not None else path.resolve().parent)
         for role, where in (roles or {}).items():
@@ -206,5 +210,7 @@ def _spacing(value: Any, case_id: str) -> tuple[float, ...] | None:
     except ValueError:
         spacing = ()
     if not spacing or not all(0 < v < float("inf") for v in spacing):
-        raise DataError(f"case {case_id}: spacing_mm is {value!r}; expected positive millimetres, as 0.8 or '0.8;0.8;1.1'")
+        raise DataError(
+            f"case {case_id}: spacing_mm is {value!r}; expected positive millimetres, as 0.8 or '0.8;0.8;1.1'"
+        )
     return spacing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -34,7 +35,7 @@ class Factor:
         """The groups' names where the attribute is cut: ``<=40``, ``(40, 55]``, ``>55``."""
         edges = [f"{edge:g}" for edge in self.edges]
         right = self.closed == "right"
-        inner = [f"({a}, {b}]" if right else f"[{a}, {b})" for a, b in zip(edges, edges[1:], strict=False)]
+        inner = [f"({a}, {b}]" if right else f"[{a}, {b})" for a, b in pairwise(edges)]
         return (f"{'<=' if right else '<'}{edges[0]}", *inner, f"{'>' if right else '>='}{edges[-1]}")
 
 
@@ -132,7 +133,7 @@ def _parse_factor(part: str, text: str) -> Factor:
         edges = tuple(float(edge) for edge in rest[0].split(",")) if rest else ()
     except ValueError:
         edges = (np.nan,)
-    if not attribute or len(rest) > 1 or any(not a < b for a, b in zip(edges, (*edges[1:], np.inf), strict=True)):
+    if not attribute or len(rest) > 1 or any(not a < b for a, b in pairwise((*edges, np.inf))):
         raise UsageError(
             f"cannot read the grouping '{text}'; expected an attribute, with rising edges where it is a number: "
             "'ethnicity', 'age:40,55', 'age:40,55:left' or 'age:55*source'"

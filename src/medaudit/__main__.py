@@ -1,0 +1,5 @@
+"""`python -m medaudit` is `medaudit`."""
+
+from medaudit.cli.main import run
+
+run()

@@ -1,0 +1,172 @@
+"""From the files of one case to its numbers: read two masks, check that they lie on one grid, measure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medaudit.cohort import EMPTY, Case, Role, Volume, check_geometry, read_mask
+from medaudit.errors import DataError, UsageError
+from medaudit.metrics import segmentation, segmentation_by_label
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What is compared with what, and by which definitions of the metrics (see ``metrics.segmentation``)."""
+
+    reference: str = "reference"
+    prediction: str = "labels"
+    tolerances_mm: tuple[float, ...] = (1.0, 2.0)
+    surface: str = "voxel"
+    hd95: str = "pooled"
+    empty: str = "penalise"
+
+    def __post_init__(self) -> None:
+        for name, given, known in (
+            ("surface", self.surface, ("voxel", "area")),
+            ("hd95", self.hd95, ("pooled", "max")),
+            ("empty", self.empty, ("nan", "penalise", "ignore")),
+        ):
+            if given not in known:
+                raise UsageError(f"--{name} is '{given}'; expected {' or '.join(known)}")
+        if not self.tolerances_mm or not all(0 <= t < np.inf for t in self.tolerances_mm):
+            raise UsageError(f"--tolerance-mm is {self.tolerances_mm}; expected distances in mm, 0 or more")
+
+    @property
+    def name(self) -> str:
+        """The ruler's name in ``measurements.parquet``: ``labels-vs-reference``."""
+        return f"{self.prediction}-vs-{self.reference}"
+
+    @property
+    def definitions(self) -> dict[str, Any]:
+        """The keywords of ``metrics.segmentation``."""
+        return {
+            "tolerances_mm": self.tolerances_mm,
+            "surface": self.surface,
+            "hd95": self.hd95,
+            "empty": self.empty,
+        }
+
+
+def case(case: Case, roles: dict[str, Role], ruler: Ruler) -> dict[str, Any]:
+    """Return one row of measurements: ``case_id``, ``ruler``, the numbers with units, the hash of both files.
+
+    Raises DataError naming the case where a file is missing, cannot be read, or lies on another grid.
+    """
+    try:
+        masks = [_read(case, role, roles[role]) for role in (ruler.reference, ruler.prediction)]
+        reference, prediction = _fill_empty(case, masks)
+        check_geometry(case.case_id, reference, prediction, names=(ruler.reference, ruler.prediction))
+        spacing = reference.spacing_mm or prediction.spacing_mm or (1.0,) * reference.array.ndim
+        numbers = segmentation(reference.array, prediction.array, spacing, **ruler.definitions)
+    except (DataError, OSError, MemoryError) as error:
+        message = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        named = message if case.case_id in message else f"case {case.case_id}: {message}"
+        raise DataError(named) from error
+    files = [case.files[role] for role in (ruler.reference, ruler.prediction)]
+    known = reference.spacing_mm is not None or prediction.spacing_mm is not None
+    return {
+        "case_id": case.case_id,
+        "ruler": ruler.name,
+        **numbers,
+        "spacing_known": known,
+        "files_sha256": hash_files(files),
+    }
+
+
+def pair(
+    reference: Path,
+    prediction: Path,
+    *,
+    spacing: str | None = None,
+    labels: tuple[int, ...] = (),
+    **definitions: Any,
+) -> dict[str, Any]:
+    """Return the numbers of two mask files (by label where ``labels`` are given), as `medaudit metrics` prints them."""
+    ruler = Ruler(**definitions)
+    given = _spacing(spacing)
+    if len(labels) > 1:
+        from medaudit.cohort import read_image
+
+        first, second = (read_image(path, spacing_mm=given) for path in (reference, prediction))
+    else:
+        label = labels[0] if labels else None
+        first, second = (read_mask(path, label=label, spacing_mm=given) for path in (reference, prediction))
+    check_geometry(reference.name, first, second, names=("REF", "PRED"))
+    millimetres = first.spacing_mm or second.spacing_mm or (1.0,) * first.array.ndim
+    unit = {"spacing_known": first.spacing_mm is not None or second.spacing_mm is not None}
+    if len(labels) > 1:
+        by_label = segmentation_by_label(
+            first.array.astype(np.int64),
+            second.array.astype(np.int64),
+            millimetres,
+            labels,
+            **ruler.definitions,
+        )
+        return {str(value): {**numbers, **unit} for value, numbers in by_label.items()}
+    return {**segmentation(first.array, second.array, millimetres, **ruler.definitions), **unit}
+
+
+def fingerprint(case: Case, ruler: Ruler) -> str:
+    """Return what tells whether a case's files are still those that were measured: size and time of change."""
+    parts = []
+    for role in (ruler.reference, ruler.prediction):
+        path = case.files[role]
+        try:
+            about = path.stat() if path is not None and str(path) != EMPTY else None
+        except OSError:
+            about = None
+        parts.append(f"{path and path.name}:{about and about.st_size}:{about and about.st_mtime_ns}")
+    return "|".join(parts)
+
+
+def hash_files(files: list[Path | None]) -> str:
+    """Return the SHA-256 of the files' contents, one after the other; a folder's files in order of their names."""
+    digest = hashlib.sha256()
+    for file in files:
+        if file is None or str(file) == EMPTY:
+            digest.update(b"empty:")
+            continue
+        for part in sorted(p for p in file.rglob("*") if p.is_file()) if file.is_dir() else [file]:
+            with part.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(case: Case, name: str, role: Role) -> Volume | None:
+    path = case.files[name]
+    if path is None:
+        raise DataError(
+            f"case {case.case_id}: the table gives no file for its {name} mask; "
+            f"write '{EMPTY}' where the annotator says that there is nothing, or drop the case"
+        )
+    if str(path) == EMPTY:
+        return None
+    return read_mask(path, label=role.label, fill=role.fill, spacing_mm=case.spacing_mm)
+
+
+def _fill_empty(case: Case, masks: list[Volume | None]) -> list[Volume]:
+    """An annotation that says "nothing" is an empty mask on the other mask's grid."""
+    grid = next((mask for mask in masks if mask is not None), None)
+    if grid is None:
+        raise DataError(f"case {case.case_id}: both masks are '{EMPTY}'; one of them must be a file")
+    return [
+        Volume(np.zeros_like(grid.array), grid.spacing_mm, grid.affine, grid.path) if m is None else m for m in masks
+    ]
+
+
+def _spacing(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        spacing = tuple(float(part) for part in text.replace(",", ";").split(";"))
+    except ValueError:
+        spacing = ()
+    if not spacing or not all(0 < value < np.inf for value in spacing):
+        raise UsageError(f"--spacing is '{text}'; expected positive millimetres in axis order, as 0.8 or '0.8;0.8;1.1'")
+    return spacing

@@ -1,0 +1,86 @@
+"""From a cohort to its measurements: every case streamed through its own process, kept as it is measured, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+from joblib import Parallel, cpu_count, delayed
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from medaudit.audits import compare
+from medaudit.cohort import Case, Cohort, Role
+from medaudit.errors import DataError
+from medaudit.report import Run
+
+Outcome = tuple[str, dict[str, Any] | None, str]
+"""A case's id, its row, or else the line that says what is wrong with it."""
+
+
+def measure(
+    cohort: Cohort,
+    ruler: compare.Ruler,
+    run: Run,
+    *,
+    jobs: int = -1,
+    progress: bool = True,
+    skip_bad: bool = False,
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Return the measurements of every case (a row a case), and what was wrong with the cases left out.
+
+    What is measured is kept in ``run`` at once, so that a run that was killed goes on where it was. At most ``jobs``
+    cases are in memory at a time. Raises DataError, after all other cases were measured, if some cannot be read and
+    ``skip_bad`` is not set.
+    """
+    roles = {name: cohort.roles[name] for name in (ruler.reference, ruler.prediction)}
+    cases = list(cohort.cases(*roles))
+    prints = {case.case_id: compare.fingerprint(case, ruler) for case in cases}
+    bad: dict[str, str] = {}
+    with run.rows("measurements") as rows:
+        todo = [case for case in cases if not rows.has(case.case_id, prints[case.case_id])]
+        for case_id, row, problem in _with_progress(_stream(todo, roles, ruler, jobs), len(cases), len(todo), progress):
+            if row is None:
+                bad[case_id] = problem
+            else:
+                rows.append(case_id, prints[case_id], row)
+        if bad and not skip_bad:
+            raise DataError(_summary(bad, len(cases)))
+        if len(bad) == len(cases):
+            raise DataError(f"none of the {len(cases)} cases could be measured; the first: {next(iter(bad.values()))}")
+        return rows.finish([case.case_id for case in cases if case.case_id not in bad]), bad
+
+
+def _stream(cases: list[Case], roles: dict[str, Role], ruler: compare.Ruler, jobs: int) -> Iterator[Outcome]:
+    workers = min(cpu_count() if jobs < 0 else max(1, jobs), max(1, len(cases)))
+    if workers == 1:
+        yield from (_attempt(case, roles, ruler) for case in cases)
+        return
+    pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs", inner_max_num_threads=1)
+    yield from pool(delayed(_attempt)(case, roles, ruler) for case in cases)
+
+
+def _attempt(case: Case, roles: dict[str, Role], ruler: compare.Ruler) -> Outcome:
+    try:
+        return case.case_id, compare.case(case, roles, ruler), ""
+    except DataError as error:
+        return case.case_id, None, str(error)
+
+
+def _with_progress(stream: Iterator[Outcome], total: int, todo: int, show: bool) -> Iterator[Outcome]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
+        task = bar.add_task("measuring cases", total=total, completed=total - todo)
+        for outcome in stream:
+            yield outcome
+            bar.advance(task)
+
+
+def _summary(bad: dict[str, str], total: int) -> str:
+    first = "; ".join(list(bad.values())[:5])
+    more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+    return (
+        f"{len(bad)} of {total} cases cannot be measured: {first}{more}. The other measurements are kept: "
+        "mend the cases and run again, or go on without them with --skip-bad"
+    )

@@ -1,0 +1,57 @@
+"""`medaudit data`: which datasets are known, what one holds, and whether its folder is complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="List the known datasets, describe one, check its folder.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The dataset's folder.")]
+Name = Annotated[str, typer.Argument(metavar="DATASET", help="A name from `medaudit data list`.")]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the datasets and simulators that `--dataset` and `--simulate` know.
+
+    Example: medaudit data list
+    """
+    from medaudit import datasets
+    from medaudit.cli import show
+
+    show.datasets(datasets.DATASETS, datasets.SIMULATORS, json=json)
+
+
+@app.command()
+def describe(name: Name, data: Data = None, json: Json = False) -> None:
+    """Say where a dataset is from, what it asks of its users, its layout; with --data also what the folder holds.
+
+    Example: medaudit data describe hc18 --data hc18
+    """
+    from medaudit import datasets
+    from medaudit.cli import show
+
+    dataset = datasets.find(name)
+    show.description(dataset, dataset.load(data) if data else None, json=json)
+
+
+@app.command()
+def check(
+    name: Name, data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The dataset's folder.")]
+) -> None:
+    """Check that a dataset's folder has what its table promises; exit code 1 if something is missing.
+
+    Example: medaudit data check hc18 --data hc18
+    """
+    from medaudit import datasets
+    from medaudit.cli import show
+
+    cohort = datasets.load(name, data)
+    raise typer.Exit(show.problems(cohort, datasets.check(cohort)))

@@ -1,0 +1,61 @@
+"""The command line: `medaudit VERB`. Each verb is one small file; an error a user can cause is one line."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from medaudit import __version__
+from medaudit.cli import data, demo, labels, metrics, report, scores
+from medaudit.errors import DataError, UsageError
+
+app = typer.Typer(
+    name="medaudit",
+    help="Audit the trustworthiness of medical-imaging AI: labels, models, generators and explanations.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("labels")(labels.labels)
+app.command("scores")(scores.scores)
+app.command("metrics")(metrics.metrics)
+app.add_typer(data.app, name="data")
+app.command("report")(report.report)
+app.command("demo")(demo.demo)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        typer.echo(f"medaudit {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit with 0, with 2 for a mistake in the call, with 1 for bad data."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except typer.TyperException as error:
+        _stop(error.format_message(), error.exit_code)
+    except UsageError as error:
+        _stop(str(error), 2)
+    except DataError as error:
+        _stop(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        _stop("stopped; the same command continues where it was", 130)
+    except BrokenPipeError:  # `medaudit ... | head` closed our output: that is the reader's right
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop(message: str, code: int) -> None:
+    one_line = " ".join(str(message).split())
+    print(f"medaudit: {one_line}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,139 @@
+"""What the verbs print: a table for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json as json_
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from medaudit.cohort import Cohort
+from medaudit.datasets import Dataset
+from medaudit.report import Finding
+
+MARK = {
+    "supported": "[bold red]● supported[/]",
+    "refuted": "[green]○ refuted[/]",
+    "insufficient": "[yellow]? insufficient[/]",
+}
+
+
+def findings(found: Iterable[Finding], *, out: Path | None, json: bool, quiet: bool) -> None:
+    """Print the findings as a table, or all of them as JSON; nothing where ``quiet``."""
+    found = list(found)
+    if json:
+        print(json_.dumps([finding.as_dict() for finding in found], indent=1, allow_nan=False))
+        return
+    if quiet:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, style in (("verdict", ""), ("finding", "bold"), ("", "")):
+        table.add_column(heading, style=style, no_wrap=heading != "")
+    for finding in found:
+        table.add_row(MARK[finding.verdict], escape(finding.id), escape(finding.claim))
+    console = Console(soft_wrap=False)
+    console.print(table)
+    if out is not None:
+        console.print(f"\nreport: {out / 'report.html'}", highlight=False)
+
+
+def numbers(measured: Mapping[str, Any], *, json: bool) -> None:
+    """Print the numbers of one case, or of each label of one case."""
+    if json:
+        print(json_.dumps(_strict(measured), indent=1, allow_nan=False))
+        return
+    for key, value in measured.items():
+        if isinstance(value, Mapping):
+            print(key)
+            numbers(value, json=False)
+        else:
+            print(f"{key:<28} {value:.6g}" if isinstance(value, float) else f"{key:<28} {value}")
+
+
+def datasets(known: Mapping[str, Dataset], simulators: Mapping[str, Any], *, json: bool) -> None:
+    """Print the known datasets and simulators."""
+    if json:
+        rows = [
+            {"name": d.name, "kind": "dataset", "title": d.title, "licence": d.licence, "url": d.url}
+            for d in known.values()
+        ]
+        rows += [
+            {"name": n, "kind": "simulator", "title": s.title, "licence": "", "url": ""} for n, s in simulators.items()
+        ]
+        print(json_.dumps(rows, indent=1))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("name", "what", "licence"):
+        table.add_column(heading)
+    for dataset in known.values():
+        table.add_row(dataset.name, escape(dataset.title), escape(dataset.licence))
+    for name, simulator in simulators.items():
+        table.add_row(name, escape(simulator.title), "simulated")
+    Console().print(table)
+
+
+def description(dataset: Dataset, cohort: Cohort | None, *, json: bool) -> None:
+    """Print where a dataset is from and what its users owe; with a cohort also what it holds."""
+    plain: dict[str, Any] = {
+        key: getattr(dataset, key) for key in ("name", "title", "licence", "citation", "url", "layout")
+    }
+    if cohort is not None:
+        plain |= {
+            "cases": len(cohort),
+            "patients": int(cohort.clusters.n_unique()),
+            "roles": sorted(cohort.roles),
+            "columns": {
+                name: {"type": str(kind), "unknown": cohort.table[name].null_count()}
+                for name, kind in cohort.table.schema.items()
+            },
+            "notes": list(cohort.notes),
+        }
+    if json:
+        print(json_.dumps(plain, indent=1))
+        return
+    for key, value in plain.items():
+        if key == "columns":
+            print("columns")
+            for name, about in value.items():
+                print(f"  {name:<28} {about['type']:<16} {about['unknown']} unknown")
+        elif isinstance(value, list) and key == "notes":
+            print("notes")
+            for note in value:
+                print(f"  - {note}")
+        elif isinstance(value, str) and "\n" in value:
+            print(key)
+            print("\n".join(f"  {line}" for line in value.strip("\n").splitlines()))
+        else:
+            print(f"{key:<10} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def problems(cohort: Cohort, found: list[str]) -> int:
+    """Print what a dataset's folder lacks; return the exit code, 1 if it lacks something."""
+    for line in found:
+        print(line)
+    if not found:
+        patients = cohort.clusters.n_unique()
+        print(
+            f"{cohort.name}: complete ({len(cohort):,} cases, {patients:,} patients, {', '.join(sorted(cohort.roles))})"
+        )
+    return 1 if found else 0
+
+
+def text(lines: Iterable[str]) -> None:
+    """Print lines."""
+    for line in lines:
+        print(line)
+
+
+def _strict(value: Any) -> Any:
+    """Return the value as strict JSON has it: what is not defined is ``null``, an infinite distance ``"inf"``."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(inner) for key, inner in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "inf"
+    return value
