@@ -1,0 +1,35 @@
+"""PNG, JPEG, TIFF and BMP, read by Pillow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from medaudit.cohort.volume import Volume
+from medaudit.errors import DataError
+
+
+def read_picture(path: Path, *, mask: bool) -> Volume:
+    """Return a picture as (row, column), or (row, column, 3) where its channels differ; its spacing is never known.
+
+    The resolution in a PNG's or JPEG's header is the screen's or printer's, not the scanner's. Transparency is left
+    away, but for a ``mask`` in which it alone varies. Raises DataError for a file of several pages.
+    """
+    with Image.open(path) as picture:
+        pages = getattr(picture, "n_frames", 1)
+        if pages != 1:
+            raise DataError(f"{path}: has {pages} pages; expected one picture (save a volume as NIfTI)")
+        if picture.mode == "P" and not mask:
+            # A mask's palette is only how its labels are shown; an image's palette is its colours.
+            picture = picture.convert("RGB")
+        array = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+        mode = picture.mode
+    if array.ndim == 3 and mode in ("LA", "RGBA", "La", "RGBa", "PA"):
+        colours, alpha = array[..., :-1], array[..., -1]
+        flat = bool(np.all(colours == colours[:1, :1]))
+        array = alpha if mask and flat and alpha.min() != alpha.max() else colours
+    if array.ndim == 3 and np.all(array == array[..., :1]):
+        array = array[..., 0]
+    return Volume(array, None, None, path, colour=array.ndim == 3)
