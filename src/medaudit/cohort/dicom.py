@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -17,26 +18,24 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 
 
-def read_dicom(
-    path: Path, *, segment: int | None = None, mask: bool = False, grid: Volume | None = None
-) -> Volume:
-    """Return the volume (column, row, slice) of a file or series folder with an affine, or (row, column) without.
+def read_dicom(path: Path, *, segment: int | None = None) -> Volume:
+    """Return the volume (column, row, slice) of a file or of a series' folder, or a 2-D image (row, column).
 
-    A file without position in the patient (ultrasound, projection X-ray) is 2-D, and its spacing is ``PixelSpacing``.
-    Intensities are float32 after the modality's rescale. A SEG gives ``segment`` as bool (its only one by default)
-    on the planes it holds, or on ``grid``.
+    A file without position in the patient (ultrasound, projection X-ray) is 2-D; its spacing is ``PixelSpacing``.
+    Intensities are float32 after the modality's rescale. A SEG gives ``segment`` (its only one by default) as bool,
+    on the planes that it stores.
 
-    Raises DataError where a folder holds no series or several, slices are missing, or the segment is not there.
+    Raises DataError where a folder holds no series or several, a slice is missing, or the segment is not there.
     """
     files = _files(path)
     first = files[0]
     if str(first.get("SOPClassUID", "")) == _SEG:
         if len(files) > 1:
             raise DataError(f"{path}: holds {len(files)} SEG files; expected one, name the file")
-        return _segment(path, first, segment, grid)
+        return _segment(path, first, segment)
     if "PixelData" not in first:
         raise DataError(
-            f"{path}: DICOM file without pixels ({first.get('Modality', 'no modality')}); expected an image or SEG"
+            f"{path}: DICOM without pixels ({first.get('Modality', 'no modality')}); expected an image or SEG"
         )
     if len(files) == 1 and not _placed(first):
         return _flat(path, first)
@@ -73,19 +72,17 @@ def _flat(path: Path, dataset: FileDataset) -> Volume:
     array = dataset.pixel_array
     colour = int(dataset.get("SamplesPerPixel", 1)) > 1
     if array.ndim != 2 + colour:
-        raise DataError(
-            f"{path}: has {dataset.get('NumberOfFrames')} frames without position; expected one image"
-        )
+        raise DataError(f"{path}: has {dataset.get('NumberOfFrames')} frames without position; expected one image")
     if not colour:
         array = pydicom.pixels.apply_rescale(array, dataset).astype(np.float32)
     spacing = dataset.get("PixelSpacing")
     return Volume(array, tuple(float(s) for s in spacing) if spacing else None, None, path, colour)
 
 
-def _segment(path: Path, dataset: FileDataset, segment: int | None, grid: Volume | None) -> Volume:
+def _segment(path: Path, dataset: FileDataset, segment: int | None) -> Volume:
     seg = hd.seg.Segmentation.from_dataset(dataset, copy=False)
     names = {n: seg.get_segment_description(n).segment_label for n in seg.segment_numbers}
-    if segment is None and len(names) > 1 or segment is not None and segment not in names:
+    if len(names) > 1 if segment is None else segment not in names:
         listed = ", ".join(f"{n} ({name})" for n, name in names.items())
         raise DataError(f"{path}: choose a segment with --label; the SEG has: {listed}")
     number = segment if segment is not None else next(iter(names))
@@ -93,29 +90,10 @@ def _segment(path: Path, dataset: FileDataset, segment: int | None, grid: Volume
     array = volume.array[..., 0]
     if np.any((array != 0) & (array != 1)):
         raise DataError(f"{path}: segment {number} holds probabilities; threshold it before the audit")
-    ours = _ours(volume.with_array(array.astype(bool)), path)
-    return ours if grid is None or grid.affine is None else _onto(ours, grid)
-
-
-def _onto(mask: Volume, grid: Volume) -> Volume:
-    """Return the mask on ``grid``, where its voxels are voxels of that grid."""
-    assert mask.affine is not None and grid.affine is not None
-    step = np.linalg.inv(grid.affine) @ mask.affine
-    start = np.rint(step[:3, 3]).astype(int)
-    end = start + mask.array.shape
-    aligned = np.allclose(step[:3, :3], np.eye(3), atol=1e-3) and np.allclose(step[:3, 3], start, atol=0.02)
-    if not aligned or np.any(start < 0) or np.any(end > grid.shape):
-        raise DataError(
-            f"{mask.path}: the SEG does not lie on the voxels of {grid.path}; is it of another series?"
-        )
-    array = np.zeros(grid.shape, dtype=bool)
-    array[tuple(slice(a, b) for a, b in zip(start, end, strict=True))] = mask.array
-    return Volume(array, grid.spacing_mm, grid.affine, mask.path)
+    return replace(_ours(volume.with_array(array.astype(bool)), path), cropped=True)
 
 
 def _ours(volume: hd.Volume, path: Path) -> Volume:
     """Return highdicom's (slice, row, column) in LPS as (column, row, slice) in RAS."""
     affine = _LPS_TO_RAS @ volume.affine[:, [2, 1, 0, 3]]
-    return Volume(
-        volume.array.transpose(2, 1, 0), tuple(float(s) for s in volume.spacing[::-1]), affine, path
-    )
+    return Volume(volume.array.transpose(2, 1, 0), tuple(float(s) for s in volume.spacing[::-1]), affine, path)

@@ -50,9 +50,7 @@ def read_nifti(path: Path) -> Volume:
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim > 3:
-        raise DataError(
-            f"{path}: has {array.ndim} dimensions, {array.shape}; expected one volume a file: split it"
-        )
+        raise DataError(f"{path}: has {array.ndim} dimensions, {array.shape}; expected one volume a file: split it")
     affine = _affine(header, path)
     if array.ndim == 2:
         array, affine = array.T, affine[:, [1, 0, 2, 3]]
@@ -85,7 +83,7 @@ def _gunzip(raw: bytes, end: int, path: Path) -> bytes:
             rest = member.unused_data
             if not member.eof:
                 break
-    except zlib_ng.error as error:
+    except zlib_ng.error as error:  # type: ignore[misc]
         raise DataError(f"{path}: the gzip stream is broken ({error}); copy or download it again") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -16,13 +16,11 @@ THIN = 0.2
 def fill(mask: np.ndarray, path: Path) -> np.ndarray:
     """Return the area that a closed outline encloses, itself included; a mask that is no outline comes back as it is.
 
-    ``mask``: (rows, columns) uint8, 0 and 1. A convex line that leaves the image is closed along the image's edge. Raises DataError where the line is open, since nobody can tell what it
-    encloses.
+    ``mask``: (rows, columns) uint8, 0 and 1. A convex line that leaves the image is closed along the image's edge.
+    Raises DataError where the line is open: nobody can tell what it encloses.
     """
     if mask.ndim != 2:
-        raise DataError(
-            f"{path}: an outline can be filled in a 2-D mask only; this one has {mask.ndim} dimensions"
-        )
+        raise DataError(f"{path}: an outline can be filled in a 2-D mask only; this one has {mask.ndim} dimensions")
     if not mask.any():
         return mask
     box = ndimage.find_objects(mask)[0]
@@ -33,15 +31,17 @@ def fill(mask: np.ndarray, path: Path) -> np.ndarray:
         return mask
     filled = np.zeros(mask.shape, dtype=bool)
     filled[box] = ndimage.binary_fill_holes(line)
-    if filled.sum() == line.sum():
+    # A line has pinholes; what it encloses is more than they are, for any line that counts as thin.
+    least = 1.2 * line.sum()
+    if filled.sum() < least:
         filled = _closed_by_edge(mask)
-    if filled.sum() == line.sum():
+    if filled.sum() < least:
         raise DataError(f"{path}: the outline is not closed; expected a closed line, or a filled mask")
     return filled.view(np.uint8)
 
 
 def _closed_by_edge(mask: np.ndarray) -> np.ndarray:
-    """Return a line that leaves the image with the part of the image on its inner side; the line alone if it is open."""
+    """Return a line that leaves the image and the part of the image on its inner side; an open line as it is."""
     line = mask.astype(bool)
     parts, n = ndimage.label(~line)
     # The centre of mass of a convex line lies on its inner side.

@@ -17,15 +17,14 @@ def read_picture(path: Path, *, mask: bool) -> Volume:
     The resolution in a PNG's or JPEG's header is the screen's or printer's, not the scanner's. Transparency is left
     away, but for a ``mask`` in which it alone varies. Raises DataError for a file of several pages.
     """
-    with Image.open(path) as picture:
-        pages = getattr(picture, "n_frames", 1)
+    with Image.open(path) as opened:
+        pages = getattr(opened, "n_frames", 1)
         if pages != 1:
             raise DataError(f"{path}: has {pages} pages; expected one picture (save a volume as NIfTI)")
-        if picture.mode == "P" and not mask:
-            # A mask's palette is only how its labels are shown; an image's palette is its colours.
-            picture = picture.convert("RGB")
-        array = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
-        mode = picture.mode
+        # A mask's palette is only how its labels are shown; an image's palette is its colours.
+        coloured = opened.mode == "P" and not mask
+        picture = opened.convert("RGB") if coloured else opened
+        array, mode = np.asarray(picture), picture.mode
     if array.ndim == 3 and mode in ("LA", "RGBA", "La", "RGBa", "PA"):
         colours, alpha = array[..., :-1], array[..., -1]
         flat = bool(np.all(colours == colours[:1, :1]))

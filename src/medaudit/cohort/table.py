@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 
@@ -15,6 +16,8 @@ from medaudit.errors import DataError
 TEXT = (".csv", ".tsv", ".txt")
 SHEETS = (".xlsx", ".xlsm", ".xls")
 PARQUET = (".parquet", ".pq")
+
+T = TypeVar("T")
 
 _MISSING_NUMBER = ("", "na", "n/a", "nan", "null", "none", "not available", "unknown")
 """What programs and people write where a number is missing; a text column keeps these words as they are."""
@@ -67,9 +70,7 @@ def _read_text(path: Path) -> pl.DataFrame:
         raise DataError(f"{path}: the file is empty; expected a header and a row a case")
     header = [name.strip() for name in rows[0][1]]
     while (
-        header
-        and not header[-1]
-        and all(not any(cell.strip() for cell in row[len(header) - 1 :]) for _, row in rows)
+        header and not header[-1] and all(not any(cell.strip() for cell in row[len(header) - 1 :]) for _, row in rows)
     ):
         header.pop()
     names = _names(header, path)
@@ -111,9 +112,7 @@ def _read_sheet(path: Path, sheet: str | None) -> pl.DataFrame:
     if sheet is not None and sheet not in book.sheet_names:
         raise DataError(f"{path}: has no sheet '{sheet}'; it has: {', '.join(book.sheet_names)}")
     name = sheet if sheet is not None else book.sheet_names[0]
-    top = _guarded(
-        lambda: book.load_sheet(name, header_row=None, n_rows=1, dtypes="string").to_polars(), path, name
-    )
+    top = _guarded(lambda: book.load_sheet(name, header_row=None, n_rows=1, dtypes="string").to_polars(), path, name)
     if top.height == 0:
         raise DataError(f"{path}: sheet '{name}' is empty; expected a header and a row a case")
     header = [str(value).strip() if value is not None else "" for value in top.row(0)]
@@ -136,7 +135,7 @@ def _parquet(path: Path) -> pl.DataFrame:
     return _guarded(lambda: pl.read_parquet(path), path, "a Parquet file")
 
 
-def _guarded(read: Callable[[], pl.DataFrame], path: Path, what: str) -> pl.DataFrame:
+def _guarded(read: Callable[[], T], path: Path, what: str) -> T:
     # The readers are Rust: a broken file may surface as any of their exceptions, or as a panic.
     try:
         return read()
@@ -146,9 +145,7 @@ def _guarded(read: Callable[[], pl.DataFrame], path: Path, what: str) -> pl.Data
 
 
 def _tidy(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    frame = frame.rename(
-        dict(zip(frame.columns, _names([c.strip() for c in frame.columns], path), strict=True))
-    )
+    frame = frame.rename(dict(zip(frame.columns, _names([c.strip() for c in frame.columns], path), strict=True)))
     texts = [c for c in frame.columns if frame[c].dtype in (pl.String, pl.Categorical, pl.Enum)]
     return frame.with_columns(_typed(frame[c].cast(pl.String).str.strip_chars(), comma=False) for c in texts)
 

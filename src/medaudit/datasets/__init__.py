@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from medaudit.cohort import Cohort
-from medaudit.datasets import breast_lesions_usg, hc18
-from medaudit.datasets.dataset import Dataset, check
+from medaudit.datasets import breast_lesions_usg, hc18, mama_mia
+from medaudit.datasets.dataset import Dataset, check, unknown
 from medaudit.errors import DataError, UsageError
 
 DATASETS: dict[str, Dataset] = {
     "breast-lesions-usg": breast_lesions_usg.DATASET,
     "hc18": hc18.DATASET,
+    "mama-mia": mama_mia.DATASET,
 }
 """The datasets on disk, by the name that ``--dataset`` takes."""
 
@@ -21,19 +22,24 @@ SIMULATORS: dict[str, Callable[..., Cohort]] = {}
 """The simulators, by the name that ``--simulate`` takes."""
 
 
+def find(name: str) -> Dataset:
+    """Return the dataset of that name; UsageError naming the nearest one where there is none."""
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name.lower().replace("_", "-"), DATASETS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(DATASETS)}"
+        raise UsageError(f"no dataset is called '{name}'; {hint}")
+    return DATASETS[name]
+
+
 def load(name: str, root: str | Path) -> Cohort:
     """Return the cohort of a dataset whose files lie in ``root``.
 
     Raises UsageError for a name that is not in :data:`DATASETS`, DataError where ``root`` is not that dataset's folder.
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name.lower().replace("_", "-"), DATASETS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(DATASETS)}"
-        raise UsageError(f"no dataset is called '{name}'; {hint}")
-    root = Path(root)
+    dataset, root = find(name), Path(root)
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; expected {DATASETS[name].needs}")
-    return DATASETS[name].load(root)
+        raise DataError(f"{root}: no such folder; expected {dataset.needs}")
+    return dataset.load(root)
 
 
-__all__ = ["DATASETS", "SIMULATORS", "Dataset", "check", "load"]
+__all__ = ["DATASETS", "SIMULATORS", "Dataset", "check", "find", "load", "unknown"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medaudit.cohort import EMPTY, Cohort, Source
+import polars as pl
+
+from medaudit.cohort import EMPTY, Cohort, Source, numeric
 
 
 @dataclass(frozen=True)
@@ -31,41 +33,57 @@ class Dataset:
         return Source(self.title, self.licence, self.citation, self.url)
 
 
+def with_numbers(cohort: Cohort, *attributes: str) -> Cohort:
+    """Return the cohort with these attributes as float64, null where unknown; DataError naming a case that has none."""
+    columns = [pl.Series(name, numeric(cohort, name), nan_to_null=True) for name in attributes]
+    return replace(cohort, table=cohort.table.with_columns(columns))
+
+
 def check(cohort: Cohort) -> list[str]:
-    """Return what is wrong or unknown in a cohort, a sentence each: files missing, files nobody lists, unknown values."""
+    """Return what is wrong with a dataset's folder, a sentence each: files that are missing, files that nobody lists.
+
+    A file is known if a role lists it or its name begins with a case's id (a further phase, a further lesion).
+    """
     problems: list[str] = []
+    if not cohort.roles:
+        problems.append(f"{cohort.root}: the table is there, but neither images nor masks")
     listed: set[Path] = set()
     for role in cohort.roles:
-        absent, missing = 0, []
-        for case in cohort.cases(role):
-            path = case.files[role]
-            if path is None:
-                absent += 1
-            elif str(path) != EMPTY:
-                listed.add(path.resolve())
-                if not path.exists():
-                    missing.append(f"{case.case_id} ({path})")
+        paths = {case.case_id: case.files[role] for case in cohort.cases(role)}
+        absent = [case_id for case_id, path in paths.items() if path is None]
+        files = {case_id: path for case_id, path in paths.items() if path is not None and str(path) != EMPTY}
+        missing = [case_id for case_id, path in files.items() if not path.exists()]
+        listed.update(path.resolve() for path in files.values())
         if absent:
-            problems.append(f"{role}: {absent} of {len(cohort)} cases have no file")
+            problems.append(f"{role}: {len(absent)} of {len(cohort)} cases have no file, the first: {absent[0]}")
         if missing:
             problems.append(
-                f"{role}: {len(missing)} of {len(cohort)} files are missing, the first: {missing[0]}"
+                f"{role}: {len(missing)} of {len(cohort)} files are missing, the first: {files[missing[0]]}"
             )
-    problems += _stray(listed)
-    for name in cohort.table.columns:
-        unknown = cohort.table[name].null_count()
-        if unknown and name not in {role.column for role in cohort.roles.values()}:
-            problems.append(f"{name}: unknown for {unknown} of {len(cohort)} cases")
-    return problems
+    return problems + _strangers(listed, cohort.case_ids)
 
 
-def _stray(listed: set[Path]) -> list[str]:
-    """Name the files that lie in a folder of the cohort's files, are of their kind, and belong to no case."""
-    kinds = {(path.parent, path.suffix.lower()) for path in listed}
-    stray = sorted(
+def unknown(cohort: Cohort) -> dict[str, int]:
+    """Return for each attribute that some cases lack, how many lack it."""
+    files = {role.column for role in cohort.roles.values()}
+    counts = {name: cohort.table[name].null_count() for name in cohort.table.columns if name not in files}
+    return {name: n for name, n in counts.items() if n}
+
+
+def _strangers(listed: set[Path], case_ids: list[str]) -> list[str]:
+    """Name files of the cohort's kinds, in the folders of its files, that belong to no case."""
+    ids = {case_id.lower() for case_id in case_ids}
+    kinds = {path.suffix.lower() for path in listed}
+    folders = {path.parent for path in listed if path.parent.is_dir()}
+    strangers = sorted(
         file
-        for folder in {folder for folder, _ in kinds if folder.is_dir()}
+        for folder in folders
         for file in folder.iterdir()
-        if (folder, file.suffix.lower()) in kinds and file not in listed
+        if file.suffix.lower() in kinds and file not in listed and not _of_a_case(file.name.lower(), ids)
     )
-    return [f"{len(stray)} files belong to no case and role, the first: {stray[0]}"] if stray else []
+    return [f"{len(strangers)} files belong to no case, the first: {strangers[0]}"] if strangers else []
+
+
+def _of_a_case(name: str, ids: set[str]) -> bool:
+    ends = (i for i, letter in enumerate(name) if letter in "._-")
+    return any(name[:end] in ids for end in ends)

@@ -12,12 +12,13 @@ From https://doi.org/10.5281/zenodo.1322001 (``training_set.zip`` and its table)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from medaudit.cohort import Cohort, Role, read_table
-from medaudit.datasets.dataset import Dataset
+from medaudit.datasets.dataset import Dataset, with_numbers
 from medaudit.errors import DataError
 
 TABLE = "training_set_pixel_size_and_HC.csv"
@@ -32,28 +33,19 @@ def load(root: Path) -> Cohort:
     """
     for needed in (root / TABLE, root / "training_set"):
         if not needed.exists():
-            raise DataError(
-                f"{needed}: not found; expected the folder of HC18, with {TABLE} and training_set/ in it"
-            )
+            raise DataError(f"{needed}: not found; expected the folder of HC18, with {TABLE} and training_set/ in it")
     table = read_table(root / TABLE)
     if table.width < 3:
         raise DataError(
             f"{root / TABLE}: has {table.width} columns; expected filename, pixel size(mm), head circumference (mm)"
         )
     name, spacing, circumference = (pl.col(column) for column in table.columns[:3])
-    case_id = name.str.replace(r"(?i)\.png$", "")
-    size = circumference.cast(pl.Float64)
+    case_id = name.cast(pl.String).str.replace(r"(?i)\.png$", "")
     table = table.select(
         case_id=case_id,
-        patient_id=name.str.extract(r"^(\d+)_"),
-        head_circumference_mm=size,
-        trimester=pl.when(size < FIRST_BELOW_MM)
-        .then(pl.lit("first"))
-        .when(size <= THIRD_ABOVE_MM)
-        .then(pl.lit("second"))
-        .when(size > THIRD_ABOVE_MM)
-        .then(pl.lit("third")),
-        spacing_mm=spacing.cast(pl.Float64),
+        patient_id=case_id.str.extract(r"^(\d+)_"),
+        head_circumference_mm=circumference,
+        spacing_mm=spacing,
         image_path=pl.format("training_set/{}.png", case_id),
         reference_path=pl.format("training_set/{}_Annotation.png", case_id),
     )
@@ -62,18 +54,29 @@ def load(root: Path) -> Cohort:
         raise DataError(
             f"{root / TABLE}: '{odd['case_id'][0]}' does not begin with the woman's number, as 010_2HC.png does"
         )
-    return Cohort(
+    cohort = Cohort(
         "HC18",
         table,
         root,
         roles={"image": Role("image_path"), "reference": Role("reference_path", fill=True)},
         notes=(
-            f"{table.height} images of {table['patient_id'].n_unique()} women; the number in the file name is the woman.",
+            f"{table.height} images of {table['patient_id'].n_unique()} women: the file name's number is the woman.",
             f"Trimester is a proxy: head circumference below {FIRST_BELOW_MM:g} mm is called first, up to "
             f"{THIRD_ABOVE_MM:g} mm second, above it third; HC18 does not publish gestational age.",
         ),
         source=DATASET.source,
     )
+    cohort = with_numbers(cohort, "head_circumference_mm", "spacing_mm")
+    size = pl.col("head_circumference_mm")
+    trimester = (
+        pl.when(size < FIRST_BELOW_MM)
+        .then(pl.lit("first"))
+        .when(size <= THIRD_ABOVE_MM)
+        .then(pl.lit("second"))
+        .when(size > THIRD_ABOVE_MM)
+        .then(pl.lit("third"))
+    )
+    return replace(cohort, table=cohort.table.with_columns(trimester=trimester))
 
 
 DATASET = Dataset(
@@ -82,8 +85,8 @@ DATASET = Dataset(
     title="HC18: fetal head circumference in ultrasound",
     licence="CC BY 4.0",
     citation=(
-        "van den Heuvel TLA, de Bruijn D, de Korte CL, van Ginneken B. Automated measurement of fetal head circumference "
-        "using 2D ultrasound images. PLoS ONE 13(8):e0200412, 2018. doi:10.5281/zenodo.1322001"
+        "van den Heuvel TLA, de Bruijn D, de Korte CL, van Ginneken B. Automated measurement of fetal head "
+        "circumference using 2D ultrasound images. PLoS ONE 13(8):e0200412, 2018. doi:10.5281/zenodo.1322001"
     ),
     url="https://doi.org/10.5281/zenodo.1322001",
     layout="""\
