@@ -16,8 +16,8 @@ _BORDER_WORD = np.uint64(0x0202020202020202)
 class Points:
     """Points of a surface on the grid of a crop: ``at`` is ``(n, 3)`` int32.
 
-    ``shared`` tells which also belong to the other surface: their distance to it is 0 without a search. ``weight`` is the
-    length or area of surface that each stands for; ``None``: they count alike.
+    ``shared`` tells which also belong to the other surface: their distance to it is 0 without a search. ``weight``
+    is the length or area of surface that each stands for; ``None``: they count alike.
     """
 
     at: NDArray[np.int32]

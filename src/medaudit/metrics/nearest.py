@@ -1,8 +1,9 @@
 """From each point of one surface to the nearest point of another: exact, by a tree of bounding boxes.
 
-The points lie on a grid, and most of them come in runs of neighbours. So a query starts from its predecessor's answer,
-which is at most a step worse than the true one, and the tree has little left to open. That makes the search as fast for
-surfaces far apart as for near ones, and its memory grows with the surfaces, not with the volume between them.
+The points lie on a grid, and most of them come in runs of neighbours. So a query starts from its predecessor's
+answer, which is at most a step worse than the true one, and the tree has little left to open. That makes the
+search as fast for surfaces far apart as for near ones, and its memory grows with the surfaces, not with the volume
+between them.
 """
 
 from __future__ import annotations
@@ -153,10 +154,11 @@ def tree(at: NDArray[np.int32], scale: NDArray[np.float64]) -> Tree:
     return Tree(sorted_at, order, boxes, starts)
 
 
-def distances(
+def nearest_distances(
     queries: Tree, skip: NDArray[np.bool_], targets: Tree, scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the distance in mm from each point of ``queries``, in its tree's order, to the nearest of ``targets``.
+    """Return the distance in mm from each point of ``queries``, in its tree's order, to the nearest of
+    ``targets``.
 
     ``skip``, in the same order, marks the points known to lie on a target: their distance is 0.
     """

@@ -17,13 +17,15 @@ from medaudit.errors import DataError
 class Scanned:
     """A mask that has been checked and measured once: its array, its foreground count and bounding box.
 
-    ``low`` and ``high`` bound the foreground, half-open, in the array's axis order; both are empty where the mask is.
+    ``low`` and ``high`` bound the foreground, half-open, in the array's axis order; both are 0 where there is
+    none. ``label``: the foreground is this value; ``None``: all that is not 0.
     """
 
     array: NDArray[Any]
     voxels: int
     low: tuple[int, ...]
     high: tuple[int, ...]
+    label: int | None = None
 
 
 @njit(cache=True, nogil=True)
@@ -67,63 +69,54 @@ def _any_set(data, words, head, start, stop):  # type: ignore[no-untyped-def]
     seen = np.uint64(0)
     for w in range(first, last):
         seen |= words[w]
-    if seen != 0:
-        return True
     for b in range(start, min(stop, head + 8 * first)):
-        if data[b] != 0:
-            return True
+        seen |= data[b]
     for b in range(max(start, head + 8 * last), stop):
-        if data[b] != 0:
-            return True
-    return False
+        seen |= data[b]
+    return seen != 0
 
 
-def check_spacing(spacing: Sequence[float] | NDArray[Any] | float, ndim: int) -> tuple[float, ...]:
-    """Return the spacing as one positive number of millimetres per axis; a single number is isotropic.
+def check_pair(
+    reference: ArrayLike, prediction: ArrayLike, spacing: Sequence[float] | NDArray[Any] | float
+) -> tuple[NDArray[Any], NDArray[Any], tuple[float, ...]]:
+    """Return two 2-D or 3-D arrays on one grid, and the spacing in mm for each axis; one number is isotropic.
 
-    Raises DataError for a wrong length and for what is not a positive, finite number.
+    Raises DataError for arrays that are not numbers, not 2-D or 3-D, empty or of different shapes, and for a
+    spacing of another length or that is not positive.
     """
-    try:
-        values = np.atleast_1d(np.asarray(spacing, dtype=np.float64))
-    except (TypeError, ValueError):
-        values = np.empty((0, 0))
-    if values.ndim == 1 and values.size == 1:
-        values = np.repeat(values, ndim)
-    if values.shape != (ndim,):
+    arrays = []
+    for role, given in (("reference", reference), ("prediction", prediction)):
+        try:
+            array = np.asarray(given)
+        except ValueError:
+            raise DataError(f"the {role} is not an array: its rows have different lengths") from None
+        if array.dtype.kind not in "buif":
+            raise DataError(f"the {role} has values of type {array.dtype}; expected a mask of numbers or booleans")
+        if array.ndim not in (2, 3):
+            raise DataError(f"the {role} has {array.ndim} axes, shape {array.shape}; expected a 2-D or 3-D mask")
+        if array.size == 0:
+            raise DataError(f"the {role} has no voxels, shape {array.shape}")
+        arrays.append(array)
+    if arrays[0].shape != arrays[1].shape:
         raise DataError(
-            f"spacing is {spacing!r}; expected {ndim} numbers in mm, one for each axis of the mask"
-        )
-    if not (np.isfinite(values).all() and (values > 0).all()):
-        raise DataError(f"spacing is {spacing!r}; expected positive millimetres for each axis")
-    return tuple(float(v) for v in values)
-
-
-def check_array(array: ArrayLike, role: str) -> NDArray[Any]:
-    """Return ``array`` as a 2-D or 3-D array of numbers with at least one voxel; DataError naming ``role`` if it is not."""
-    try:
-        checked = np.asarray(array)
-    except ValueError:
-        raise DataError(f"the {role} is not an array: its rows have different lengths") from None
-    if checked.dtype.kind not in "buif":
-        raise DataError(
-            f"the {role} has values of type {checked.dtype}; expected a mask of numbers or booleans"
-        )
-    if checked.ndim not in (2, 3):
-        raise DataError(
-            f"the {role} has {checked.ndim} axes, shape {checked.shape}; expected a 2-D or 3-D mask"
-        )
-    if checked.size == 0:
-        raise DataError(f"the {role} has no voxels, shape {checked.shape}")
-    return checked
-
-
-def check_same_shape(reference: NDArray[Any], prediction: NDArray[Any]) -> None:
-    """Raise DataError unless both masks lie on one grid."""
-    if reference.shape != prediction.shape:
-        raise DataError(
-            f"the reference has shape {reference.shape}, the prediction {prediction.shape}; "
+            f"the reference has shape {arrays[0].shape}, the prediction {arrays[1].shape}; "
             "expected two masks on one grid: resample one to the other"
         )
+    return arrays[0], arrays[1], _check_spacing(spacing, arrays[0].ndim)
+
+
+def _check_spacing(spacing: Sequence[float] | NDArray[Any] | float, ndim: int) -> tuple[float, ...]:
+    try:
+        mm = np.asarray(spacing, dtype=np.float64)
+    except (TypeError, ValueError):
+        mm = np.empty(0)
+    if mm.ndim == 0:
+        mm = np.repeat(mm, ndim)
+    if mm.shape != (ndim,):
+        raise DataError(f"spacing is {spacing!r}; expected {ndim} numbers in mm, one for each axis of the mask")
+    if not (np.isfinite(mm).all() and (mm > 0).all()):
+        raise DataError(f"spacing is {spacing!r}; expected positive millimetres for each axis")
+    return tuple(mm.tolist())
 
 
 def memory_order(array: NDArray[Any]) -> tuple[int, ...]:
@@ -134,8 +127,8 @@ def memory_order(array: NDArray[Any]) -> tuple[int, ...]:
 def scan(array: NDArray[Any], role: str) -> Scanned:
     """Return a two-valued mask's foreground count and bounding box, in one pass over its memory.
 
-    Any mask with background 0 will do: boolean, 0/1, 0/255, floats. Raises DataError, naming ``role``, for NaN, infinite
-    or negative values and for more than two values.
+    Any mask with background 0 will do: boolean, 0/1, 0/255, floats. Raises DataError, naming ``role``, for NaN,
+    infinite or negative values and for more than two values.
     """
     if array.dtype.itemsize == 1:
         voxels = array.view(np.uint8)
@@ -147,16 +140,11 @@ def scan(array: NDArray[Any], role: str) -> Scanned:
     if not ordered.flags.c_contiguous:
         ordered = np.ascontiguousarray(ordered)
     count, value, mixed, *bounds = _scan_bytes(*_as_words(ordered), *(1,) * (3 - array.ndim), *ordered.shape)
-    bounds = bounds[6 - 2 * array.ndim :]
-    low, high = [0] * array.ndim, [0] * array.ndim
-    if count:
-        for place, axis in enumerate(order):
-            low[axis], high[axis] = bounds[2 * place], bounds[2 * place + 1]
-    scanned = Scanned(array, count, tuple(low), tuple(high))
+    scanned = _scanned(array, count, bounds, order)
     if array.dtype.itemsize == 1:
         wrong = mixed or (array.dtype.kind == "i" and value > 127)
     else:
-        inside = array[box(scanned.low, scanned.high)]
+        inside = array[_box(scanned.low, scanned.high)]
         inside = inside[inside != 0]
         wrong = bool(count) and not (inside[0] > 0 and np.isfinite(inside[0]) and (inside == inside[0]).all())
     if wrong:
@@ -174,9 +162,7 @@ def _as_words(contiguous: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray
 def _refuse(array: NDArray[Any], role: str) -> None:
     values = np.unique(array)
     if array.dtype.kind == "f" and not np.isfinite(values).all():
-        raise DataError(
-            f"the {role} mask holds NaN or infinite values; expected a mask of two values, background 0"
-        )
+        raise DataError(f"the {role} mask holds NaN or infinite values; expected a mask of two values, background 0")
     if values[0] < 0:
         raise DataError(
             f"the {role} mask holds the negative value {values[0]}; expected a mask of two values, background 0"
@@ -188,38 +174,92 @@ def _refuse(array: NDArray[Any], role: str) -> None:
     )
 
 
-def box(low: Sequence[int], high: Sequence[int]) -> tuple[slice, ...]:
-    """Return the half-open box as slices."""
+@njit(cache=True, nogil=True)
+def _scan_labels(maps):  # type: ignore[no-untyped-def]
+    """Return the labels, and for each its count and half-open box (six numbers)."""
+    n0, n1, n2 = maps.shape
+    largest = 0
+    for i in range(n0):
+        for j in range(n1):
+            for k in range(n2):
+                largest = max(largest, maps[i, j, k])
+    found = np.zeros((largest + 1, 7), dtype=np.int64)
+    found[:, 1], found[:, 3], found[:, 5] = n0, n1, n2
+    for i in range(n0):
+        for j in range(n1):
+            start = 0
+            while start < n2:
+                label = maps[i, j, start]
+                stop = start + 1
+                while stop < n2 and maps[i, j, stop] == label:
+                    stop += 1
+                if label != 0:
+                    row = found[label]
+                    row[0] += stop - start
+                    row[1], row[2] = min(row[1], i), max(row[2], i + 1)
+                    row[3], row[4] = min(row[3], j), max(row[4], j + 1)
+                    row[5], row[6] = min(row[5], start), max(row[6], stop)
+                start = stop
+    return found
+
+
+def scan_labels(array: NDArray[Any], role: str) -> dict[int, Scanned]:
+    """Return each label's foreground count and bounding box in a label map, in one pass over its memory.
+
+    Raises DataError, naming ``role``, for anything but whole numbers from 0 to 65,535.
+    """
+    maps = array.view(np.uint8) if array.dtype.kind == "b" else array
+    if maps.dtype not in (np.uint8, np.uint16):
+        with np.errstate(invalid="ignore"):
+            maps = array.astype(np.uint16)
+        if not np.array_equal(maps, array):
+            raise DataError(f"the {role} is not a label map: expected whole numbers from 0 (background) to 65535")
+    order = memory_order(maps)
+    ordered = np.ascontiguousarray(maps.transpose(order))
+    found = _scan_labels(ordered.reshape((1,) * (3 - array.ndim) + ordered.shape))
+    return {
+        int(label): _scanned(array, found[label, 0], found[label, 1:], order, int(label))
+        for label in np.flatnonzero(found[:, 0])
+    }
+
+
+def _scanned(
+    array: NDArray[Any], voxels: int, bounds: Sequence[int], order: Sequence[int], label: int | None = None
+) -> Scanned:
+    """Return the count and the box of a 3-D scan in memory order as those of the array in its own."""
+    low, high = [0] * array.ndim, [0] * array.ndim
+    if voxels:
+        for place, axis in enumerate(order, start=3 - array.ndim):
+            low[axis], high[axis] = int(bounds[2 * place]), int(bounds[2 * place + 1])
+    return Scanned(array, int(voxels), tuple(low), tuple(high), label)
+
+
+def _box(low: Sequence[int], high: Sequence[int]) -> tuple[slice, ...]:
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
 
 
-def union_box(a: Scanned, b: Scanned) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the smallest box that holds the foreground of both masks."""
-    if not a.voxels or not b.voxels:
-        return (a.low, a.high) if a.voxels else (b.low, b.high)
-    return tuple(map(min, a.low, b.low)), tuple(map(max, a.high, b.high))
+def crop_pair(a: Scanned, b: Scanned) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, ...]]:
+    """Return both masks' crops to the box that holds both, and the order in which the crops take the arrays' axes.
 
-
-def crop(
-    array: NDArray[Any],
-    low: Sequence[int],
-    high: Sequence[int],
-    order: Sequence[int],
-    label: int | None = None,
-) -> NDArray[np.uint8]:
-    """Return the box as a 3-D array of 0 and 1 with an empty margin: shape ``(n0 + 2, n1 + 2, n2 + 2)``.
-
-    The axes are taken in ``order``. The margin makes the outside of the image the outside of the object. A 2-D mask
-    becomes one slice without a margin across it: ``(1, n1 + 2, n2 + 2)``. The last axis is filled up with zeros to whole
-    words of 8 voxels. ``label``: the foreground is this value instead of all that is not 0.
+    The crops are 3-D, of 0 and 1, with an empty margin: ``(n0 + 2, n1 + 2, n2 + 2)``. The margin makes the outside
+    of the image the outside of the object. A 2-D mask becomes one slice without a margin across it, ``(1, n1 + 2,
+    n2 + 2)``. The last axis is filled up with zeros to whole words of 8 voxels.
     """
-    inside = array[box(low, high)].transpose(order)
+    boxes = [scanned for scanned in (a, b) if scanned.voxels] or [a]
+    low = [min(bounds) for bounds in zip(*(scanned.low for scanned in boxes), strict=True)]
+    high = [max(bounds) for bounds in zip(*(scanned.high for scanned in boxes), strict=True)]
+    order = memory_order(a.array)
+    return _crop(a, low, high, order), _crop(b, low, high, order), order
+
+
+def _crop(scanned: Scanned, low: Sequence[int], high: Sequence[int], order: Sequence[int]) -> NDArray[np.uint8]:
+    inside = scanned.array[_box(low, high)].transpose(order)
     sides = inside.shape
     padded = (*(n + 2 for n in sides[:-1]), (sides[-1] + 2 + 7) // 8 * 8)
     cropped = np.zeros(padded, dtype=np.bool_)
     middle = cropped[tuple(slice(1, n + 1) for n in sides)]
-    if label is None:
+    if scanned.label is None:
         np.not_equal(inside, 0, out=middle)
     else:
-        np.equal(inside, label, out=middle)
-    return cropped.view(np.uint8).reshape((1,) * (3 - array.ndim) + padded)
+        np.equal(inside, scanned.label, out=middle)
+    return cropped.view(np.uint8).reshape((1,) * (3 - inside.ndim) + padded)
