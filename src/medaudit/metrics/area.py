@@ -102,7 +102,7 @@ def _groups(corners: set[_Corner]) -> list[frozenset[_Corner]]:
 
 @cache
 def _cells() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return, for each 8-bit code, the vector areas of its at most four polygons, and the foreground's part of the cell.
+    """Return, for each 8-bit code, the vector areas of its up to four polygons, and the part of the cell inside.
 
     Shapes ``(256, 4, 3)`` and ``(256,)``. The bit of corner ``(i, j, k)`` is ``4 i + 2 j + k``.
     """
