@@ -316,9 +316,7 @@ def test_a_table_changed_by_hand_is_not_taken_for_measured(tmp_path):
 
 def test_infinite_and_missing_numbers_survive_the_checkpoint(tmp_path):
     with Run.open(tmp_path, **STUDY) as run, run.rows() as rows:
-        rows.append(
-            "a", {"hd95_mm": -math.inf, "nsd": math.nan, "lesions": None, "n": np.int32(3), "ok": True}
-        )
+        rows.append("a", {"hd95_mm": -math.inf, "nsd": math.nan, "lesions": None, "n": np.int32(3), "ok": True})
     with Run.open(tmp_path, **STUDY) as run:
         frame = run.rows().finish(["a"])
     assert frame.row(0)[0] == -math.inf
@@ -356,9 +354,7 @@ def test_a_failing_write_leaves_the_old_file_and_one_clear_line(tmp_path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("medaudit.report.atomic.os.fsync", no_space)
-    with pytest.raises(
-        DataError, match=r"report.html: the disk is full; what was measured so far is kept"
-    ) as caught:
+    with pytest.raises(DataError, match=r"report.html: the disk is full; what was measured so far is kept") as caught:
         run.write_text("report.html", "new")
     assert "\n" not in str(caught.value)
     assert (tmp_path / "report.html").read_text() == "old"
@@ -394,7 +390,6 @@ def test_on_a_full_disk_nothing_measured_is_lost_and_the_rerun_goes_on(small_dis
     complete(tmp_path / "roomy", cases)
     for file in ("measurements.parquet", "findings.json"):
         digests = {
-            hashlib.sha256((p / file).read_bytes()).hexdigest()
-            for p in (small_disk / "run", tmp_path / "roomy")
+            hashlib.sha256((p / file).read_bytes()).hexdigest() for p in (small_disk / "run", tmp_path / "roomy")
         }
         assert len(digests) == 1

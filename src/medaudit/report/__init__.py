@@ -1,7 +1,22 @@
-"""Finding, Run, figures and the HTML report."""
+"""Finding, Run, and the HTML report; the charts are in ``report.figures``, the pictures in ``report.overlay``."""
 
 from medaudit.report.checkpoint import Checkpoint
 from medaudit.report.finding import Finding, Verdict
+from medaudit.report.html import Answer, Figure, Picture, Report, Section, Table, render
 from medaudit.report.run import Run, hash_file, versions
 
-__all__ = ["Checkpoint", "Finding", "Run", "Verdict", "hash_file", "versions"]
+__all__ = [
+    "Answer",
+    "Checkpoint",
+    "Figure",
+    "Finding",
+    "Picture",
+    "Report",
+    "Run",
+    "Section",
+    "Table",
+    "Verdict",
+    "hash_file",
+    "render",
+    "versions",
+]

@@ -97,9 +97,7 @@ class Checkpoint:
         """Return the checkpoint itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the partial file, and keep it."""
         self.close()
 

@@ -48,9 +48,7 @@ class Run:
     _lock: Lock | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def open(
-        cls, path: str | Path, *, verb: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
-    ) -> Run:
+    def open(cls, path: str | Path, *, verb: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Run:
         """Return the run in the folder ``path``: a new one, or the one that is there if it is the same study.
 
         ``settings`` are plain values; ``inputs`` maps an input's name to its hash (:func:`hash_file`). Raises
@@ -116,9 +114,7 @@ class Run:
         try:
             return pl.read_parquet(path.read_bytes())
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise DataError(
-                f"{path} cannot be read ({str(error).splitlines()[0]}); delete it and run again"
-            ) from None
+            raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}); delete it and run again") from None
 
     def findings(self) -> list[Finding]:
         """Return the findings of ``findings.json``; DataError where it is not there or damaged."""
@@ -126,9 +122,7 @@ class Run:
         try:
             return [Finding.from_dict(entry) for entry in json.loads(path.read_bytes())]
         except FileNotFoundError:
-            raise DataError(
-                f"{path} is not there: the run was not finished; run the same command again"
-            ) from None
+            raise DataError(f"{path} is not there: the run was not finished; run the same command again") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} cannot be read ({error}); delete it and run again") from None
 
@@ -163,9 +157,7 @@ class Run:
         """Return the run itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Give the lock back."""
         self.close()
 
@@ -230,9 +222,7 @@ def _read_record(path: Path) -> dict[str, Any]:
             dict(record[key])
         return {key: record[key] for key in ("verb", "settings", "inputs", "versions", "started", "finished")}
     except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"{path / RECORD} is not the record of a medaudit run; choose another --out"
-        ) from None
+        raise UsageError(f"{path / RECORD} is not the record of a medaudit run; choose another --out") from None
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
