@@ -51,9 +51,10 @@ class Run:
     def open(cls, path: str | Path, *, verb: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Run:
         """Return the run in the folder ``path``: a new one, or the one that is there if it is the same study.
 
-        ``settings`` are plain values; ``inputs`` maps an input's name to its hash (:func:`hash_file`). Raises
-        UsageError where ``path`` is a file, holds another run (naming what differs) or something that is no
-        run, or is being written by another process; DataError where it cannot be written.
+        ``settings`` are plain values, those that can change a number: not ``--jobs``, nor where the data lie.
+        ``inputs`` maps an input's name to its hash (:func:`hash_file`). Raises UsageError where ``path`` is a file,
+        holds another run (naming what differs) or something that is no run, or is being written by another process;
+        DataError where it cannot be written.
         """
         path = Path(path)
         wanted = {
@@ -62,8 +63,8 @@ class Run:
             "inputs": dict(inputs),
             "versions": versions(),
         }
-        _refuse_what_is_no_run(path)
         try:
+            _refuse_what_is_no_run(path)
             path.mkdir(parents=True, exist_ok=True)
             lock = Lock.take(path)
         except OSError as error:

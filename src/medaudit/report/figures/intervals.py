@@ -22,7 +22,7 @@ from medaudit.report.figures.svg import (
     vertical,
 )
 
-_LETTER = 6.6  # pixels that a letter of the values takes, to keep them inside the plot
+_LETTER = 7.2  # pixels that a letter of the values takes, to keep them inside the plot
 
 
 def forest(
@@ -66,7 +66,7 @@ def forest(
 def gaps(rows: Sequence[Row], *, title: str, measure: str, unit: str = "") -> str:
     """Return gaps between groups, each against the gaps that chance alone would show, as SVG.
 
-    ``rows``: ``label``, ``value``, ``low``, ``high``, ``verdict`` and ``null_low``, ``null_high``, the middle
+    ``rows``: ``label`` (one of its own each), ``value``, ``low``, ``high``, ``verdict`` and ``null_low``, ``null_high``, the middle
     95 % of the gap if the groups did not differ (NaN where it is not known).
     """
     drawn = [

@@ -44,7 +44,8 @@ def data(rows: Iterable[Row]) -> alt.Chart:
 
 def interval(row: Row) -> dict[str, Any]:
     """Return a row's ``value``, ``low`` and ``high`` as Vega can hold them, and as ``said`` in words."""
-    value, low, high = (float(row.get(key, math.nan)) for key in ("value", "low", "high"))
+    given = (row.get(key) for key in ("value", "low", "high"))
+    value, low, high = (math.nan if number is None else float(number) for number in given)
     return {"value": finite(value), "low": finite(low), "high": finite(high), "said": _said(value, low, high)}
 
 
