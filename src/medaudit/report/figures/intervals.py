@@ -66,8 +66,8 @@ def forest(
 def gaps(rows: Sequence[Row], *, title: str, measure: str, unit: str = "") -> str:
     """Return gaps between groups, each against the gaps that chance alone would show, as SVG.
 
-    ``rows``: ``label`` (one of its own each), ``value``, ``low``, ``high``, ``verdict`` and ``null_low``, ``null_high``, the middle
-    95 % of the gap if the groups did not differ (NaN where it is not known).
+    ``rows``: ``label`` (one of its own each), ``value``, ``low``, ``high``, ``verdict`` and ``null_low``,
+    ``null_high``, the middle 95 % of the gap if the groups did not differ (NaN where it is not known).
     """
     drawn = [
         {
