@@ -16,9 +16,12 @@ from medaudit.metrics import challenge_hd95_voxels, segmentation
 
 DATA = Path(os.environ.get("MEDAUDIT_PYRADIOMICS", ""))
 NAMES = ("brain1", "brain2", "breast1", "lung1", "lung2")
-pytestmark = pytest.mark.skipif(
-    not (DATA / "breast1_label.nrrd").exists(), reason="set MEDAUDIT_PYRADIOMICS to the data of pyradiomics 3.0.1"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (DATA / "breast1_label.nrrd").exists(), reason="set MEDAUDIT_PYRADIOMICS to the data of pyradiomics 3.0.1"
+    ),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance"),
+]
 
 
 def mask_of(name):

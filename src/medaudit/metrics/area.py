@@ -21,6 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from medaudit.metrics.border import Points
+from medaudit.metrics.runs import INSIDE_WORD
 
 _Corner = tuple[int, int, int]
 _Polygon = tuple[tuple[float, float, float], ...]
@@ -169,12 +170,14 @@ def _code(m, i, j, k, flat):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _filled(words, i, j, w, flat):  # type: ignore[no-untyped-def]
-    """Tell whether any voxel of these eight columns is set in the rows that meet at lattice row ``(i, j)``."""
-    filled = words[i, j, w] | words[i, j + 1, w]
+def _rows(words, i, j, w, flat):  # type: ignore[no-untyped-def]
+    """Tell whether any, and whether every voxel of eight columns is set in the rows that meet at ``(i, j)``."""
+    some = words[i, j, w] | words[i, j + 1, w]
+    every = words[i, j, w] & words[i, j + 1, w]
     if not flat:
-        filled |= words[i + 1, j, w] | words[i + 1, j + 1, w]
-    return filled != 0
+        some |= words[i + 1, j, w] | words[i + 1, j + 1, w]
+        every &= words[i + 1, j, w] & words[i + 1, j + 1, w]
+    return some != 0, every & INSIDE_WORD == INSIDE_WORD
 
 
 @njit(cache=True, nogil=True)
@@ -184,14 +187,16 @@ def _count_codes(m, words):  # type: ignore[no-untyped-def]
     counts = np.zeros(16 if flat else 256, dtype=np.int64)
     for i in range(1 if flat else n0 - 1):
         for j in range(n1 - 1):
-            before = False
+            some_before = every_before = False
             for w in range(n_words):
-                now = _filled(words, i, j, w, flat)
+                some, every = _rows(words, i, j, w, flat)
                 # A corner joins two columns: the first of this word also needs the last of the one before.
-                if now or before:
+                if every and every_before:
+                    counts[-1] += 8
+                elif some or some_before:
                     for k in range(max(0, 8 * w - 1), 8 * w + 7):
                         counts[_code(m, i, j, k, flat)] += 1
-                before = now
+                some_before, every_before = some, every
     return counts
 
 
@@ -206,10 +211,10 @@ def _collect(m, other, words, surface, n):  # type: ignore[no-untyped-def]
     p = 0
     for i in range(1 if flat else n0 - 1):
         for j in range(n1 - 1):
-            before = False
+            some_before = every_before = False
             for w in range(n_words):
-                now = _filled(words, i, j, w, flat)
-                if now or before:
+                some, every = _rows(words, i, j, w, flat)
+                if (some or some_before) and not (every and every_before):
                     for k in range(max(0, 8 * w - 1), 8 * w + 7):
                         code = _code(m, i, j, k, flat)
                         if code != 0 and code != full:
@@ -217,7 +222,7 @@ def _collect(m, other, words, surface, n):  # type: ignore[no-untyped-def]
                             shared[p] = 0 < _code(other, i, j, k, flat) < full
                             weight[p] = surface[code]
                             p += 1
-                before = now
+                some_before, every_before = some, every
     return at, shared, weight
 
 

@@ -57,6 +57,9 @@ def _percentile_95(values: NDArray[np.float64]) -> float:
 
 def directed(a: Points, b: Points, scale: NDArray[np.float64]) -> tuple[Directed, Directed]:
     """Return the distances from ``a`` to ``b`` and from ``b`` to ``a``, neither empty; ``scale`` is mm a grid step."""
+    if a.shared.all() and b.shared.all():
+        # Automatic labels that nobody corrected are common, and need no search.
+        return Directed(np.zeros(len(a)), a.weight), Directed(np.zeros(len(b)), b.weight)
     trees = tree(a.at, scale), tree(b.at, scale)
     sets = []
     for points, own, other in ((a, *trees), (b, *trees[::-1])):

@@ -8,6 +8,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+INSIDE_WORD = np.uint64(0x0101010101010101)
+"""Eight voxels of foreground read as one number; the other bits of a voxel may hold marks."""
+_EMPTY_WORD = np.uint64(0)
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -34,7 +38,8 @@ def _find(m, words):  # type: ignore[no-untyped-def]
         for j in range(n1):
             inside = False
             for w in range(n_words):
-                if words[i, j, w] == 0 and not inside:
+                # Nothing begins or ends in eight voxels that are all like the one before them.
+                if words[i, j, w] & INSIDE_WORD == (INSIDE_WORD if inside else _EMPTY_WORD):
                     continue
                 for k in range(8 * w, 8 * w + 8):
                     if (m[i, j, k] != 0) != inside:

@@ -67,12 +67,13 @@ def _any_set(data, words, head, start, stop):  # type: ignore[no-untyped-def]
     first = max(0, (start - head + 7) // 8)
     last = max(first, (stop - head) // 8)
     seen = np.uint64(0)
-    for w in range(first, last):
-        seen |= words[w]
-    for b in range(start, min(stop, head + 8 * first)):
-        seen |= data[b]
-    for b in range(max(start, head + 8 * last), stop):
-        seen |= data[b]
+    # Over slices, not indices: only then does the compiler see that no index is negative, and vectorises.
+    for word in words[first:last]:
+        seen |= word
+    for byte in data[start : min(stop, head + 8 * first)]:
+        seen |= byte
+    for byte in data[max(start, head + 8 * last) : stop]:
+        seen |= byte
     return seen != 0
 
 
