@@ -1,9 +1,11 @@
 """Cohort and Grouping: who the cases are, where their files lie, and how they form groups."""
 
 from medaudit.cohort.cohort import EMPTY, Case, Cohort, Role, Source
+from medaudit.cohort.folds import folds
+from medaudit.cohort.geometry import check_geometry, on_common_grid
 from medaudit.cohort.grouping import Factor, Grouping, Groups, numeric
 from medaudit.cohort.table import read_table
-from medaudit.cohort.volume import Volume, check_geometry, read_image, read_mask
+from medaudit.cohort.volume import Volume, read_image, read_mask
 
 __all__ = [
     "EMPTY",
@@ -16,7 +18,9 @@ __all__ = [
     "Source",
     "Volume",
     "check_geometry",
+    "folds",
     "numeric",
+    "on_common_grid",
     "read_image",
     "read_mask",
     "read_table",

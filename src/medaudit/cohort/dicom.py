@@ -40,8 +40,8 @@ def read_dicom(path: Path, *, segment: int | None = None) -> Volume:
     if len(files) == 1 and not _placed(first):
         return _flat(path, first)
     if len(files) == 1:
-        image = hd.Image.from_dataset(first, copy=False)
-        return _ours(image.get_volume(dtype=np.float32), path)
+        volume = hd.Image.from_dataset(first, copy=False).get_volume(dtype=np.float32)
+        return _ours(volume, path, float(first.get("SliceThickness") or 0))
     return _ours(hd.get_volume_from_series(files, dtype=np.float32), path)
 
 
@@ -93,7 +93,18 @@ def _segment(path: Path, dataset: FileDataset, segment: int | None) -> Volume:
     return replace(_ours(volume.with_array(array.astype(bool)), path), cropped=True)
 
 
-def _ours(volume: hd.Volume, path: Path) -> Volume:
-    """Return highdicom's (slice, row, column) in LPS as (column, row, slice) in RAS."""
-    affine = _LPS_TO_RAS @ volume.affine[:, [2, 1, 0, 3]]
-    return Volume(volume.array.transpose(2, 1, 0), tuple(float(s) for s in volume.spacing[::-1]), affine, path)
+def _ours(volume: hd.Volume, path: Path, thickness: float = 0.0) -> Volume:
+    """Return highdicom's (slice, row, column) in LPS as (column, row, slice) in RAS, slices along column x row.
+
+    That is the order in which ITK stacks a series, so that a mask made from its NIfTI fits. ``thickness`` is the step
+    of a volume of one slice, which has no neighbour to tell it.
+    """
+    array, affine = volume.array.transpose(2, 1, 0), volume.affine[:, [2, 1, 0, 3]]
+    if np.linalg.det(affine) < 0:
+        affine[:3, 3] += affine[:3, 2] * (array.shape[2] - 1)
+        affine[:3, 2] *= -1
+        array = array[:, :, ::-1]
+    if array.shape[2] == 1 and thickness > 0:
+        affine[:3, 2] *= thickness / np.linalg.norm(affine[:3, 2])
+    spacing = tuple(float(s) for s in np.linalg.norm(affine[:3, :3], axis=0))
+    return Volume(array, spacing, _LPS_TO_RAS @ affine, path)

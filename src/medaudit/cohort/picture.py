@@ -22,8 +22,8 @@ def read_picture(path: Path, *, mask: bool) -> Volume:
         if pages != 1:
             raise DataError(f"{path}: has {pages} pages; expected one picture (save a volume as NIfTI)")
         # A mask's palette is only how its labels are shown; an image's palette is its colours.
-        coloured = opened.mode == "P" and not mask
-        picture = opened.convert("RGB") if coloured else opened
+        to = {"1": "L", "P": "P" if mask else "RGB"}.get(opened.mode, opened.mode)
+        picture = opened if to == opened.mode else opened.convert(to)
         array, mode = np.asarray(picture), picture.mode
     if array.ndim == 3 and mode in ("LA", "RGBA", "La", "RGBa", "PA"):
         colours, alpha = array[..., :-1], array[..., -1]

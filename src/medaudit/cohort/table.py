@@ -23,7 +23,7 @@ _MISSING_NUMBER = ("", "na", "n/a", "nan", "null", "none", "not available", "unk
 """What programs and people write where a number is missing; a text column keeps these words as they are."""
 
 _INTEGER = r"^[+-]?(0|[1-9]\d{0,17})$"
-_FLOAT = r"^[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
+_FLOAT = r"^[+-]?((0|[1-9]\d{0,17})(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
 _DECIMAL_COMMA = r"^[+-]?(0|[1-9]\d*)(,\d+)?$"
 _ID_NAME = re.compile(r"(^|[_\s])id$|[a-z]ID$", re.IGNORECASE)
 

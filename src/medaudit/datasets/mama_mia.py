@@ -107,7 +107,7 @@ def load(root: Path, *, phase: int = 1) -> Cohort:
 
 def _list(root: Path) -> _Tree:
     tree = _Tree()
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, followlinks=True):
         folders.sort()
         inside = Path(folder).relative_to(root)
         parents = [part.lower() for part in inside.parts]
@@ -183,8 +183,8 @@ def _counts(table: pl.DataFrame) -> list[str]:
         "ethnicity": {level or "unknown": n for level, n in table["ethnicity"].value_counts().iter_rows()},
     }
     notes = [
-        f"Age, an edge belonging to the group below it: {_told(found['age'])}.",
-        f"Ethnicity: {_told(found['ethnicity'])}. The published group of 51 is the 35 patients of other ethnicities "
+        f"Age, an edge belonging to the group below it; {_told(found['age'])}.",
+        f"Ethnicity; {_told(found['ethnicity'])}. The published group of 51 is the 35 patients of other ethnicities "
         "and the 16 of unknown ethnicity; the unknown are kept apart here.",
         "Site: DUKE has no site in the table and counts as one; ISPY1's 'Site AAI' and ISPY2's 'AAI' are kept apart.",
     ]
@@ -198,7 +198,7 @@ def _counts(table: pl.DataFrame) -> list[str]:
 
 
 def _told(counts: dict[str, int]) -> str:
-    return ", ".join(f"{group} {n}" for group, n in sorted(counts.items(), key=lambda item: -item[1]))
+    return ", ".join(f"{group}: {n}" for group, n in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 Extra = tuple[list[pl.Series], list[str]]
@@ -213,8 +213,8 @@ def _facts(root: Path, tree: _Tree, patients: list[str]) -> Extra:
     for patient in patients:
         path = tree.facts.get(patient)
         facts = _json(root / path) if path else {}
-        clinical, lesion = facts.get("clinical_data") or {}, facts.get("primary_lesion") or {}
-        box = lesion.get("breast_coordinates") or {}
+        clinical, lesion = _part(facts, "clinical_data"), _part(facts, "primary_lesion")
+        box = _part(lesion, "breast_coordinates")
         rows.append(
             {
                 "menopause_json": clinical.get("menopausal_status"),
@@ -241,6 +241,11 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(facts, dict):
         raise DataError(f"{path}: expected one JSON object with the patient's facts")
     return facts
+
+
+def _part(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    part = facts.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _split(root: Path, tree: _Tree, patients: list[str]) -> Extra:
