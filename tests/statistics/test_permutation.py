@@ -6,11 +6,11 @@ from scipy.stats import permutation_test as scipy_permutation_test
 from scipy.stats import studentized_range, ttest_ind
 
 from medaudit.statistics import compare, permutation_test
-from medaudit.statistics.permutation import _exchange, _exchange_blocks, _unit_labels
+from medaudit.statistics.exchange import exchanged_labels
 
 
 def exchanges(comparison, size=300):
-    return _exchange(_unit_labels(comparison), _exchange_blocks(comparison), size, np.random.default_rng(0))
+    return np.concatenate([labels for _, labels in exchanged_labels(comparison, size, 0)])
 
 
 def test_p_of_the_gap_agrees_with_scipy():

@@ -3,6 +3,7 @@
 Inputs are numpy arrays; a :class:`Comparison` says which groups are compared, who repeats and within which strata.
 """
 
+from medaudit.statistics.balance import standardised_differences
 from medaudit.statistics.bootstrap import (
     Draws,
     bootstrap_means,
@@ -12,6 +13,8 @@ from medaudit.statistics.bootstrap import (
     standard_errors,
 )
 from medaudit.statistics.comparison import Comparison, compare
+from medaudit.statistics.confounding import Attenuation, attenuation
+from medaudit.statistics.contingency import RatingTest, rating_test
 from medaudit.statistics.disparity import (
     best_and_worst,
     between_group_sd,
@@ -34,50 +37,100 @@ from medaudit.statistics.equivalence import (
     tost,
 )
 from medaudit.statistics.estimate import Estimate
+from medaudit.statistics.exchange import movable_share
+from medaudit.statistics.heterogeneity import Heterogeneity, cochran_q
 from medaudit.statistics.intervals import katz, median, newcombe, wilson
+from medaudit.statistics.masking import Masking, SourceGap, masking_by_source
+from medaudit.statistics.mixed import GroupEffect, fractional_logit, mixed_model
 from medaudit.statistics.multiplicity import benjamini_hochberg, holm
 from medaudit.statistics.permutation import PermutationTest, permutation_test
+from medaudit.statistics.ranks import ChiSquareTest, PairwiseRanks, dunn, kruskal_wallis, van_elteren
+from medaudit.statistics.regression import (
+    FTest,
+    LinearFit,
+    added_factor,
+    anova,
+    anova_from_summaries,
+    interaction,
+    least_squares,
+    slope,
+)
 from medaudit.statistics.resampling import cluster_weights
 from medaudit.statistics.thresholds import Sweep, success, threshold_sweep, top_fraction
+from medaudit.statistics.trend import Trend, spline_trend
+from medaudit.statistics.verdict import MIN_CLUSTERS, Decision, confounding_verdict, three_way
 
 __all__ = [
+    "MIN_CLUSTERS",
+    "Attenuation",
+    "ChiSquareTest",
     "Comparison",
+    "Decision",
     "Draws",
     "Equivalence",
     "Estimate",
+    "FTest",
+    "GroupEffect",
+    "Heterogeneity",
+    "LinearFit",
+    "Masking",
+    "PairwiseRanks",
     "PermutationTest",
+    "RatingTest",
+    "SourceGap",
     "Sweep",
+    "Trend",
+    "added_factor",
+    "anova",
+    "anova_from_summaries",
+    "attenuation",
     "benjamini_hochberg",
     "best_and_worst",
     "between_group_sd",
     "bootstrap_means",
     "cluster_weights",
+    "cochran_q",
     "compare",
+    "confounding_verdict",
     "detectable_difference",
     "detectable_gap",
+    "dunn",
     "equity_scaled",
+    "fractional_logit",
     "gap",
     "gap_equivalence",
     "gap_interval",
     "group_means",
     "group_sds",
     "holm",
+    "interaction",
     "katz",
+    "kruskal_wallis",
+    "least_squares",
+    "masking_by_source",
     "median",
+    "mixed_model",
+    "movable_share",
     "newcombe",
     "pairs",
     "pairwise_differences",
     "pairwise_intervals",
     "pairwise_ratios",
     "permutation_test",
+    "rating_test",
     "ratio",
     "ratio_equivalence",
     "ratio_interval",
     "skewness",
+    "slope",
+    "spline_trend",
     "standard_errors",
+    "standardised_differences",
     "success",
+    "three_way",
     "threshold_sweep",
     "top_fraction",
     "tost",
+    "van_elteren",
     "wilson",
 ]

@@ -140,7 +140,7 @@ def gap_interval(draws: Draws, level: float = 0.95) -> Interval:
 
     See the file's head for the construction; for two groups it is the interval of abs(mean_1 - mean_2), cut at 0.
     """
-    return _range_interval(draws.observed, draws.means, draws, level)
+    return range_interval(draws.observed, draws.means, draws.thin, level)
 
 
 def ratio_interval(draws: Draws, level: float = 0.95) -> Interval:
@@ -153,7 +153,7 @@ def ratio_interval(draws: Draws, level: float = 0.95) -> Interval:
     def smooth(rates: np.ndarray) -> np.ndarray:
         return np.log((rates * draws.sizes + 0.5) / (draws.sizes + 1.0))
 
-    low, high = _range_interval(smooth(draws.observed), smooth(draws.means), draws, level)
+    low, high = range_interval(smooth(draws.observed), smooth(draws.means), draws.thin, level)
     return np.exp(-high), np.exp(-low)
 
 
@@ -177,7 +177,11 @@ def spread(drawn: np.ndarray) -> np.ndarray:
     return np.sqrt(_ratio(squares, np.maximum(count - 1, 0)))
 
 
-def _range_interval(centres: np.ndarray, draws: np.ndarray, source: Draws, level: float) -> Interval:
+def range_interval(centres: np.ndarray, draws: np.ndarray, thin: np.ndarray, level: float) -> Interval:
+    """Return the interval of max - min of ``centres`` (m, G) from their ``draws`` (B, m, G), two arrays (m,).
+
+    NaN for a measure with a ``thin`` (m, G) group.
+    """
     i, j = pairs(centres.shape[-1])
     compared = np.isfinite(centres[:, i]) & np.isfinite(centres[:, j])
     difference = centres[:, i] - centres[:, j]
@@ -194,7 +198,7 @@ def _range_interval(centres: np.ndarray, draws: np.ndarray, source: Draws, level
     lower = _quantiles(drawn.reshape(len(drawn), -1), np.full((1, difference.size), tail))
     reach = np.maximum(upper, -lower).reshape(difference.shape)
     high = np.fmax.reduce(np.where(compared, reach, np.nan), axis=-1, initial=np.nan)
-    unknown = source.thin.any(axis=-1)
+    unknown = thin.any(axis=-1)
     return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
 
 

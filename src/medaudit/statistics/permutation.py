@@ -1,17 +1,6 @@
 """Permutation tests that all groups are treated alike, and what gap chance alone would show.
 
-Labels are exchanged, scores stay. The unit of exchange follows the design:
-
-- Clusters nested in groups (each patient in one group): whole patients swap labels. Pooled: among all
-patients. With
-  strata: among patients seen in the same strata.
-- Clusters across groups (a woman measured in three trimesters): whole label vectors swap between clusters of equal
-  size and equal strata, and labels swap within a cluster's cases of one stratum. This assumes that cases of one
-  cluster are exchangeable under the null (equal correlation), as multi-level block permutation does (Winkler
-  et al. 2015). A cluster of a unique size can only swap inside itself.
-- A cluster that spans strata keeps its pattern of strata: it swaps only with clusters of the same pattern, so
-that no
-  label ever crosses a stratum.
+Labels are exchanged, scores stay; :mod:`~medaudit.statistics.exchange` says which labels may trade places.
 
 With strata, scores are first centred within each stratum: a label exchange cannot change a stratum's mean, so
 the test stays exact while differences between sources no longer add noise or a spurious gap.
@@ -26,15 +15,13 @@ are exact, and they are the default.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from medaudit.statistics.comparison import Comparison, as_columns
 from medaudit.statistics.disparity import gap, pairs, ratio
-
-_CHUNK_CELLS = 4_000_000
+from medaudit.statistics.exchange import exchange_units, exchanged_labels, movable_share
 
 
 @dataclass(frozen=True)
@@ -101,7 +88,6 @@ def permutation_test(
     the comparison has them. NaN values are left out measure by measure, but their labels take part in the exchange.
     """
     matrix = as_columns(values, comparison)
-    rng = np.random.default_rng(seed)
     known = comparison.known
     rows = matrix[known]
     binary = np.all(np.isnan(rows) | (rows == 0) | (rows == 1), axis=0)
@@ -112,42 +98,55 @@ def permutation_test(
     scale = np.sqrt((centred**2).sum(axis=0) / count)
     scale = np.where(scale > 0, scale, 1.0)
 
-    units, n_units = _units(comparison)
-    sums, sizes = np.zeros((n_units, rows.shape[1])), np.zeros((n_units, rows.shape[1]))
-    np.add.at(sums, units, centred / scale)
-    np.add.at(sizes, units, finite.astype(np.float64))
-    columns = _Columns(sums, sizes)
-
-    labels, blocks = _unit_labels(comparison), _exchange_blocks(comparison)
-    observed_means, observed_t = columns.statistics(labels[None], comparison.n_groups)
-    null_means = np.empty((n_permutations, rows.shape[1], comparison.n_groups), dtype=np.float32)
-    null_t = np.empty((n_permutations, rows.shape[1]), dtype=np.float32)
-    chunk = max(1, _CHUNK_CELLS // max(n_units, 1))
-    for start in range(0, n_permutations, chunk):
-        stop = min(start + chunk, n_permutations)
-        exchanged = _exchange(labels, blocks, stop - start, rng)
-        null_means[start:stop], null_t[start:stop] = columns.statistics(exchanged, comparison.n_groups)
-
+    standardised = np.where(finite, centred / scale, np.nan)
+    (observed_means, observed_t), (null_means, null_t) = _statistics(standardised, comparison, n_permutations, seed)
     factor, offset = scale[:, None].astype(np.float32), grand[:, None].astype(np.float32)
     null_gap = gap(null_means * factor)
-    observed_gap = gap(observed_means[0] * factor)
+    observed_gap = gap(observed_means * factor)
     with np.errstate(invalid="ignore"):
         null_ratio = np.where(binary, ratio(null_means * factor + offset), np.nan)
-        observed_ratio = np.where(binary, ratio(observed_means[0] * factor + offset), np.nan)
-    valid = np.isfinite(observed_gap) & (np.isfinite(observed_means[0]).sum(axis=-1) >= 2)
+        observed_ratio = np.where(binary, ratio(observed_means * factor + offset), np.nan)
+    valid = np.isfinite(observed_gap) & (np.isfinite(observed_means).sum(axis=-1) >= 2)
     return PermutationTest(
-        means=(observed_means[0] * scale[:, None] + grand[:, None]).astype(np.float64),
+        means=(observed_means * scale[:, None] + grand[:, None]).astype(np.float64),
         binary=binary,
         gap=observed_gap.astype(np.float64),
         ratio=observed_ratio.astype(np.float64),
         p_gap=_p_value(observed_gap, null_gap, valid, scale),
         p_ratio=_p_value(-observed_ratio, -null_ratio, valid & np.isfinite(observed_ratio)),
-        p_studentised=_p_value(observed_t[0], null_t, valid),
+        p_studentised=_p_value(observed_t, null_t, valid),
         null_gap=null_gap,
         null_ratio=null_ratio,
-        movable=_movable(labels, blocks),
+        movable=movable_share(comparison),
         n_permutations=n_permutations,
     )
+
+
+def exchanged_means(
+    values: np.ndarray, comparison: Comparison, n_permutations: int, seed: int | np.random.Generator
+) -> np.ndarray:
+    """Return the group means of ``values`` (n,) under exchanged labels, (B, G): a null to build other tests on."""
+    rows = as_columns(values, comparison)[comparison.known]
+    _, (null_means, _) = _statistics(rows, comparison, n_permutations, seed)
+    return null_means[:, 0]
+
+
+def _statistics(
+    rows: np.ndarray, comparison: Comparison, n_permutations: int, seed: int | np.random.Generator
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Return (means (m, G), Welch t (m,)) as observed and (means (B, m, G), t (B, m)) under exchange."""
+    finite = np.isfinite(rows)
+    units, labels = exchange_units(comparison)
+    sums, sizes = np.zeros((labels.size, rows.shape[1])), np.zeros((labels.size, rows.shape[1]))
+    np.add.at(sums, units, np.where(finite, rows, 0.0))
+    np.add.at(sizes, units, finite.astype(np.float64))
+    columns = _Columns(sums, sizes)
+    means, t = columns.statistics(labels[None], comparison.n_groups)
+    null_means = np.empty((n_permutations, rows.shape[1], comparison.n_groups), dtype=np.float32)
+    null_t = np.empty((n_permutations, rows.shape[1]), dtype=np.float32)
+    for part, exchanged in exchanged_labels(comparison, n_permutations, seed):
+        null_means[part], null_t[part] = columns.statistics(exchanged, comparison.n_groups)
+    return (means[0], t[0]), (null_means, null_t)
 
 
 class _Columns:
@@ -199,76 +198,6 @@ def _stratum_means(rows: np.ndarray, comparison: Comparison, grand: np.ndarray) 
     np.add.at(sums, codes, np.where(finite, rows, 0.0))
     np.add.at(sizes, codes, finite.astype(np.float64))
     return (sums / np.maximum(sizes, 1.0))[codes]
-
-
-def _units(comparison: Comparison) -> tuple[np.ndarray, int]:
-    """Return each compared case's unit of exchange and how many there are: clusters if nested, else cases."""
-    if comparison.nested:
-        return comparison.clusters[comparison.known], comparison.n_clusters
-    return np.arange(comparison.n_cases), comparison.n_cases
-
-
-def _unit_labels(comparison: Comparison) -> np.ndarray:
-    labels = comparison.group_of_cluster if comparison.nested else comparison.groups[comparison.known]
-    return labels.astype(np.int16)
-
-
-def _exchange_blocks(comparison: Comparison) -> list[tuple[np.ndarray, list[slice]]]:
-    """Return sets of interchangeable blocks: unit positions (K, s) and the runs in a block that may shuffle."""
-    clusters = comparison.clusters[comparison.known]
-    strata = (
-        np.zeros(comparison.n_cases, dtype=np.int64)
-        if comparison.strata is None
-        else comparison.strata[comparison.known]
-    )
-    order = np.lexsort((strata, clusters))
-    starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
-    classes: dict[tuple[int, ...], list[np.ndarray]] = {}
-    for code, members in enumerate(np.split(order, starts[1:])):
-        pattern = tuple(strata[members].tolist())
-        if comparison.nested:
-            classes.setdefault(tuple(sorted(set(pattern))), []).append(np.array([code]))
-        else:
-            classes.setdefault(pattern, []).append(members)
-    blocks = []
-    for pattern, members_of in classes.items():
-        runs = [] if comparison.nested else _runs(pattern)
-        blocks.append((np.stack(members_of), runs))
-    return blocks
-
-
-def _runs(pattern: tuple[int, ...]) -> list[slice]:
-    edges = [0, *(k for k in range(1, len(pattern)) if pattern[k] != pattern[k - 1]), len(pattern)]
-    return [slice(a, b) for a, b in pairwise(edges) if b - a > 1]
-
-
-def _exchange(
-    labels: np.ndarray, blocks: list[tuple[np.ndarray, list[slice]]], size: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Return ``size`` random exchanges of ``labels``, (size, U)."""
-    result = np.empty((size, labels.size), dtype=labels.dtype)
-    for positions, runs in blocks:
-        count, width = positions.shape
-        if width == 1:
-            tiled = np.tile(labels[positions[:, 0]], (size, 1))
-            result[:, positions[:, 0]] = rng.permuted(tiled, axis=1, out=tiled)
-            continue
-        tiled = np.tile(np.arange(count, dtype=np.int32), (size, 1))
-        moved = labels[positions][rng.permuted(tiled, axis=1, out=tiled)]
-        for run in runs:
-            moved[..., run] = rng.permuted(moved[..., run], axis=-1)
-        result[:, positions.ravel()] = moved.reshape(size, -1)
-    return result
-
-
-def _movable(labels: np.ndarray, blocks: list[tuple[np.ndarray, list[slice]]]) -> float:
-    moving = 0
-    for positions, runs in blocks:
-        seen = labels[positions]
-        between = bool((seen != seen[:1]).any())
-        within = any((seen[:, run] != seen[:, run.start : run.start + 1]).any() for run in runs)
-        moving += positions.size if between or within else 0
-    return moving / max(labels.size, 1)
 
 
 def _p_value(observed: np.ndarray, null: np.ndarray, valid: np.ndarray, scale: np.ndarray | float = 1.0) -> np.ndarray:
