@@ -83,7 +83,7 @@ def write_series(folder, array, affine):
     return slices
 
 
-def write_seg(path, slices, masks):
+def write_seg(path, slices, masks, kind=hd.seg.SegmentationTypeValues.BINARY):
     """Write masks (i, j, k) as a SEG with a segment each; planes with nothing on them are left out, as is usual."""
     segments = [
         hd.seg.SegmentDescription(
@@ -99,7 +99,7 @@ def write_seg(path, slices, masks):
     hd.seg.Segmentation(
         source_images=slices,
         pixel_array=pixels,
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segmentation_type=kind,
         segment_descriptions=segments,
         series_instance_uid=generate_uid(),
         series_number=2,
@@ -447,3 +447,24 @@ def test_a_segment_on_one_plane_only_is_found_on_that_plane(tmp_path, plane):
     mask, grid = on_common_grid(read_mask(tmp_path / "seg.dcm"), image)
     check_geometry("c", grid, mask)
     assert np.array_equal(mask.array, truth)
+
+
+def test_a_label_map_segmentation_is_read_by_segment(tmp_path):
+    slices = write_series(tmp_path / "series", intensities(), place())
+    first, second = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
+    first[:2, :, 1:3] = 1
+    second[3:, :, 2:] = 1
+    seg = write_seg(tmp_path / "seg.dcm", slices, [first, second], hd.seg.SegmentationTypeValues.LABELMAP)
+    image = read_image(tmp_path / "series")
+    for label, truth in ((1, first), (2, second)):
+        grid, mask = on_common_grid(image, read_mask(seg, label=label))
+        check_geometry("c", grid, mask)
+        assert np.array_equal(mask.array, truth)
+
+
+def test_pictures_in_printers_colours_have_three_channels(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 4, 4)).astype(np.uint8)
+    Image.fromarray(pixels, "CMYK").save(tmp_path / "a.tif")
+    volume = read_image(tmp_path / "a.tif")
+    assert volume.array.shape == (5, 4, 3)
+    assert volume.shape == (5, 4)

@@ -94,6 +94,17 @@ def test_missing_numbers_are_null_and_words_for_unknown_stay_in_text(tmp_path):
     assert table["race"].to_list() == ["asian", "unknown", None, "black"]
 
 
+@pytest.mark.parametrize("text", ["1.", ".5", "+.5e3", "-1E-3", "1e400", "Inf", "-Infinity", "+7", "-0", "0.10"])
+def test_a_number_in_any_spelling_is_the_number_that_python_reads(tmp_path, text):
+    table = read_table(write(tmp_path / "t.csv", f"case_id,x\na,{text}\nb,0.5\n"))
+    assert table["x"].to_list() == [float(text), 0.5]
+
+
+def test_only_a_column_named_as_an_id_is_one(tmp_path):
+    table = read_table(write(tmp_path / "t.csv", "lipid,Id,caseID,covid\n1.10,1.10,1.10,1.10\n"))
+    assert table.row(0) == (1.1, "1.10", "1.10", 1.1)
+
+
 def test_true_and_false_are_read_in_any_case(tmp_path):
     table = read_table(write(tmp_path / "t.csv", "case_id,a,b\n1,TRUE,true\n2,False,maybe\n3,,\n"))
     assert table["a"].to_list() == [True, False, None]

@@ -136,6 +136,16 @@ def test_a_patient_in_both_splits_is_warned_of(tmp_path):
     tree(tmp_path)
     (tmp_path / "train_test_splits.csv").write_text("train_split,test_split\nDUKE_001,DUKE_001\n")
     assert any("WARNING: 1 patients stand in both" in note for note in datasets.load("mama-mia", tmp_path).notes)
+    (tmp_path / "train_test_splits.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="no columns train_split and test_split"):
+        datasets.load("mama-mia", tmp_path)
+
+
+def test_a_part_of_the_table_with_empty_columns_is_read(tmp_path):
+    table = {**{k: v[3:] for k, v in TABLE.items()}, "ethnicity": [None], "menopause": [None], "pixel_spacing": [None]}
+    table = datasets.load("mama-mia", tree(tmp_path, table=table)).table
+    assert table["site"].to_list() == ["4493"]
+    assert table["ethnicity"].to_list() == table["menopause"].to_list() == [None]
 
 
 @pytest.mark.parametrize(

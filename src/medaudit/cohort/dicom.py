@@ -15,7 +15,8 @@ from medaudit.cohort.volume import Volume
 from medaudit.errors import DataError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+_SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""Segmentation Storage and Label Map Segmentation Storage."""
 
 
 def read_dicom(path: Path, *, segment: int | None = None) -> Volume:
@@ -29,7 +30,7 @@ def read_dicom(path: Path, *, segment: int | None = None) -> Volume:
     """
     files = _files(path)
     first = files[0]
-    if str(first.get("SOPClassUID", "")) == _SEG:
+    if str(first.get("SOPClassUID", "")) in _SEG:
         if len(files) > 1:
             raise DataError(f"{path}: holds {len(files)} SEG files; expected one, name the file")
         return _segment(path, first, segment)

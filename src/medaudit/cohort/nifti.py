@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import nibabel as nib
@@ -35,7 +36,7 @@ def read_nifti(path: Path) -> Volume:
         raise DataError(f"{path}: voxels of type {dtype.kind!r} ({dtype}); expected one real number a voxel")
     if not shape or min(shape) < 1:
         raise DataError(f"{path}: the header gives the shape {shape}; expected 2 or 3 dimensions")
-    start, count = int(header.get_data_offset()), int(np.prod(shape, dtype=object))
+    start, count = int(header.get_data_offset()), math.prod(shape)
     end = start + count * dtype.itemsize
     most = len(raw) * MOST_DEFLATE if zipped else len(raw)
     if start < 0 or end > most:
@@ -62,10 +63,7 @@ def read_nifti(path: Path) -> Volume:
 
 def _header(head: bytes, path: Path) -> nib.Nifti1Header:
     for kind, size in ((nib.Nifti1Header, 348), (nib.Nifti2Header, 540)):
-        if len(head) >= size and size in (
-            int.from_bytes(head[:4], "little"),
-            int.from_bytes(head[:4], "big"),
-        ):
+        if len(head) >= size and head[:4] in (size.to_bytes(4, "little"), size.to_bytes(4, "big")):
             return kind.from_fileobj(io.BytesIO(head[:size]), check=False)
     raise DataError(f"{path}: not a NIfTI file, or its header is broken")
 

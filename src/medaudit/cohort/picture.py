@@ -10,6 +10,9 @@ from PIL import Image
 from medaudit.cohort.volume import Volume
 from medaudit.errors import DataError
 
+_AS = {"1": "L", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
+"""Pillow's modes that are read as another one."""
+
 
 def read_picture(path: Path, *, mask: bool) -> Volume:
     """Return a picture as (row, column), or (row, column, 3) where its channels differ; its spacing is never known.
@@ -22,10 +25,10 @@ def read_picture(path: Path, *, mask: bool) -> Volume:
         if pages != 1:
             raise DataError(f"{path}: has {pages} pages; expected one picture (save a volume as NIfTI)")
         # A mask's palette is only how its labels are shown; an image's palette is its colours.
-        to = {"1": "L", "P": "P" if mask else "RGB"}.get(opened.mode, opened.mode)
+        to = {"P": "P" if mask else "RGB", **_AS}.get(opened.mode, opened.mode)
         picture = opened if to == opened.mode else opened.convert(to)
         array, mode = np.asarray(picture), picture.mode
-    if array.ndim == 3 and mode in ("LA", "RGBA", "La", "RGBa", "PA"):
+    if array.ndim == 3 and mode in ("LA", "RGBA", "La", "RGBa"):
         colours, alpha = array[..., :-1], array[..., -1]
         flat = bool(np.all(colours == colours[:1, :1]))
         array = alpha if mask and flat and alpha.min() != alpha.max() else colours

@@ -25,7 +25,7 @@ _MISSING_NUMBER = ("", "na", "n/a", "nan", "null", "none", "not available", "unk
 _INTEGER = r"^[+-]?(0|[1-9]\d{0,17})$"
 _FLOAT = r"^[+-]?((0|[1-9]\d{0,17})(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
 _DECIMAL_COMMA = r"^[+-]?(0|[1-9]\d*)(,\d+)?$"
-_ID_NAME = re.compile(r"(^|[_\s])id$|[a-z]ID$", re.IGNORECASE)
+_ID_NAME = re.compile(r"(^|[_\s])[iI][dD]$|[a-z]I[dD]$")
 
 
 def read_table(path: str | Path, *, sheet: str | None = None) -> pl.DataFrame:
@@ -53,7 +53,7 @@ def read_table(path: str | Path, *, sheet: str | None = None) -> pl.DataFrame:
         return _read_text(path)
     if suffix in SHEETS:
         return _read_sheet(path, sheet)
-    return _tidy(_parquet(path), path)
+    return _tidy(_guarded(lambda: pl.read_parquet(path), path, "a Parquet file"), path)
 
 
 def _read_text(path: Path) -> pl.DataFrame:
@@ -69,9 +69,8 @@ def _read_text(path: Path) -> pl.DataFrame:
     if not rows:
         raise DataError(f"{path}: the file is empty; expected a header and a row a case")
     header = [name.strip() for name in rows[0][1]]
-    while (
-        header and not header[-1] and all(not any(cell.strip() for cell in row[len(header) - 1 :]) for _, row in rows)
-    ):
+    # A spreadsheet may append empty columns.
+    while header and not header[-1] and not any("".join(row[len(header) - 1 :]).strip() for _, row in rows):
         header.pop()
     names = _names(header, path)
     for line, row in rows[1:]:
@@ -129,10 +128,6 @@ def _read_sheet(path: Path, sheet: str | None) -> pl.DataFrame:
     # A workbook keeps every number as a float; an id 1 must not become "1.0".
     whole = [c for c in body.columns if body[c].dtype == pl.Float64 and (body[c].drop_nulls() % 1 == 0).all()]
     return _tidy(body.with_columns(pl.col(whole).cast(pl.Int64, strict=False)), path)
-
-
-def _parquet(path: Path) -> pl.DataFrame:
-    return _guarded(lambda: pl.read_parquet(path), path, "a Parquet file")
 
 
 def _guarded(read: Callable[[], T], path: Path, what: str) -> T:

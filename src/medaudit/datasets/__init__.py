@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from pathlib import Path
 
 from medaudit.cohort import Cohort
 from medaudit.datasets import breast_lesions_usg, hc18, mama_mia
 from medaudit.datasets.dataset import Dataset, check, unknown
+from medaudit.datasets.simulators import SIMULATORS, Simulator, simulated_images, simulated_scores
 from medaudit.errors import DataError, UsageError
 
 DATASETS: dict[str, Dataset] = {
@@ -17,9 +17,6 @@ DATASETS: dict[str, Dataset] = {
     "mama-mia": mama_mia.DATASET,
 }
 """The datasets on disk, by the name that ``--dataset`` takes."""
-
-SIMULATORS: dict[str, Callable[..., Cohort]] = {}
-"""The simulators, by the name that ``--simulate`` takes."""
 
 
 def find(name: str) -> Dataset:
@@ -42,4 +39,15 @@ def load(name: str, root: str | Path) -> Cohort:
     return dataset.load(root)
 
 
-__all__ = ["DATASETS", "SIMULATORS", "Dataset", "check", "find", "load", "unknown"]
+__all__ = [
+    "DATASETS",
+    "SIMULATORS",
+    "Dataset",
+    "Simulator",
+    "check",
+    "find",
+    "load",
+    "simulated_images",
+    "simulated_scores",
+    "unknown",
+]

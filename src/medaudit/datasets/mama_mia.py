@@ -131,6 +131,9 @@ def _list(root: Path) -> _Tree:
 
 def _clinical(table: pl.DataFrame) -> pl.DataFrame:
     """Return the clinical table in our columns; texts are stripped of outer blanks already."""
+    # A part of the table may have numbers only, or nothing at all, where the whole has texts.
+    texts = ("ethnicity", "menopause", "dataset", "site", "pixel_spacing", "acquisition_times")
+    table = table.with_columns(pl.col(name).cast(pl.String) for name in texts if name in table.columns)
     ethnicity = pl.col("ethnicity").str.to_lowercase()
     named = ["caucasian", "african american", "asian"]
     columns = [
@@ -255,18 +258,16 @@ def _split(root: Path, tree: _Tree, patients: list[str]) -> Extra:
     path = root / tree.tables["train_test_splits.csv"]
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         header, *rows = [*csv.reader(file)] or [[]]
-    split: dict[str, str] = {}
-    both = 0
-    for i, name in enumerate(header):
-        part = next((p for p in ("train", "test") if p in name.lower()), None)
-        if part is None:
-            continue
-        for patient in (row[i].strip().upper() for row in rows if len(row) > i):
-            both += split.get(patient, part) != part
-            split[patient] = part
-    if not split:
+    listed = {
+        part: {
+            row[i].strip().upper() for i, name in enumerate(header) if part in name.lower() for row in rows if row[i:]
+        }
+        for part in ("train", "test")
+    }
+    if not any(listed.values()):
         raise DataError(f"{path}: no columns train_split and test_split with patient ids in them")
-    values = [split.get(patient) for patient in patients]
+    both = len(listed["train"] & listed["test"] & set(patients))
+    values = ["test" if p in listed["test"] else "train" if p in listed["train"] else None for p in patients]
     note = f"Split: {values.count('train')} train, {values.count('test')} test, {values.count(None)} in neither."
     if both:
         note += f" WARNING: {both} patients stand in both; they are taken as test."
