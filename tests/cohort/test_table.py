@@ -1,6 +1,8 @@
 """Reading tables: what other programs write comes in as it was meant, and what is broken is said in one line."""
 
 import datetime
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -220,3 +222,10 @@ def test_any_bytes_are_a_table_or_one_line_of_complaint(tmp_path, raw, suffix):
     except DataError as error:
         complaint = str(error)
     assert "\n" not in complaint
+
+
+def test_a_column_without_values_is_read_without_a_word(tmp_path):
+    pd.DataFrame({"case_id": ["a", "b"], "nothing": [None, None]}).to_excel(tmp_path / "t.xlsx", index=False)
+    read = f"from medaudit.cohort import read_table; print(read_table({str(tmp_path / 't.xlsx')!r}).height)"
+    run = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("2\n", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -107,6 +108,8 @@ def _numbered(text: str, separator: str) -> list[tuple[int, list[str]]]:
 def _read_sheet(path: Path, sheet: str | None) -> pl.DataFrame:
     import fastexcel
 
+    # It warns of every column without values; such columns are usual.
+    logging.getLogger("fastexcel").setLevel(logging.ERROR)
     book = _guarded(lambda: fastexcel.read_excel(path), path, "a workbook")
     if sheet is not None and sheet not in book.sheet_names:
         raise DataError(f"{path}: has no sheet '{sheet}'; it has: {', '.join(book.sheet_names)}")
