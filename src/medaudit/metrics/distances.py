@@ -36,7 +36,8 @@ class Directed:
             return _percentile_95(self.mm)
         order = np.lexsort((self.weight, self.mm))
         reached = np.cumsum(self.weight[order]) / np.sum(self.weight[order])
-        return float(self.mm[order][min(int(np.searchsorted(reached, 0.95)), order.size - 1)])
+        # Where exactly 95 % is reached, rounding must not decide which distance that is.
+        return float(self.mm[order][min(int(np.searchsorted(reached, 0.95 - 1e-12)), order.size - 1)])
 
     def within(self, mm: float) -> float:
         """The part of the surface that lies within ``mm`` of the other."""
