@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from medaudit.cohort import EMPTY, Case, Role, Volume, check_geometry, read_mask
+from medaudit.cohort import EMPTY, Case, Role, Volume, check_geometry, on_common_grid, read_mask
 from medaudit.errors import DataError, UsageError
-from medaudit.metrics import segmentation, segmentation_by_label
+from medaudit.metrics import challenge_hd95_voxels, segmentation
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Ruler:
     surface: str = "voxel"
     hd95: str = "pooled"
     empty: str = "penalise"
+    challenge_compat: bool = False
 
     def __post_init__(self) -> None:
         for name, given, known in (
@@ -58,11 +59,11 @@ def case(case: Case, roles: dict[str, Role], ruler: Ruler) -> dict[str, Any]:
     Raises DataError naming the case where a file is missing, cannot be read, or lies on another grid.
     """
     try:
-        masks = [_read(case, role, roles[role]) for role in (ruler.reference, ruler.prediction)]
-        reference, prediction = _fill_empty(case, masks)
-        check_geometry(case.case_id, reference, prediction, names=(ruler.reference, ruler.prediction))
+        reference, prediction = masks_of(case, roles, (ruler.reference, ruler.prediction))
         spacing = reference.spacing_mm or prediction.spacing_mm or (1.0,) * reference.array.ndim
         numbers = segmentation(reference.array, prediction.array, spacing, **ruler.definitions)
+        if ruler.challenge_compat:  # in voxels, and by other rules: a number of its own
+            numbers = {**numbers, "hd95_voxels": challenge_hd95_voxels(reference.array, prediction.array)}
     except (DataError, OSError, MemoryError) as error:
         message = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         named = message if case.case_id in message else f"case {case.case_id}: {message}"
@@ -78,6 +79,21 @@ def case(case: Case, roles: dict[str, Role], ruler: Ruler) -> dict[str, Any]:
     }
 
 
+def masks_of(case: Case, roles: dict[str, Role], names: tuple[str, str]) -> tuple[Volume, Volume]:
+    """Return a case's two masks on one grid; DataError where one is missing, unreadable or on another grid.
+
+    An annotation that says "nothing" (``empty:``) is an empty mask on the other's grid.
+    """
+    first, second = (_read(case, name, roles[name]) for name in names)
+    grid = first or second
+    if grid is None:
+        raise DataError(f"case {case.case_id}: both masks are '{EMPTY}'; one of them must be a file")
+    nothing = Volume(np.zeros_like(grid.array), grid.spacing_mm, grid.affine, grid.path)
+    first, second = on_common_grid(first or nothing, second or nothing)
+    check_geometry(case.case_id, first, second, names=names)
+    return first, second
+
+
 def pair(
     reference: Path,
     prediction: Path,
@@ -89,26 +105,17 @@ def pair(
     """Return the numbers of two mask files (by label where ``labels`` are given), as `medaudit metrics` prints them."""
     ruler = Ruler(**definitions)
     given = _spacing(spacing)
-    if len(labels) > 1:
-        from medaudit.cohort import read_image
-
-        first, second = (read_image(path, spacing_mm=given) for path in (reference, prediction))
-    else:
-        label = labels[0] if labels else None
-        first, second = (read_mask(path, label=label, spacing_mm=given) for path in (reference, prediction))
-    check_geometry(reference.name, first, second, names=("REF", "PRED"))
-    millimetres = first.spacing_mm or second.spacing_mm or (1.0,) * first.array.ndim
-    unit = {"spacing_known": first.spacing_mm is not None or second.spacing_mm is not None}
-    if len(labels) > 1:
-        by_label = segmentation_by_label(
-            first.array.astype(np.int64),
-            second.array.astype(np.int64),
-            millimetres,
-            labels,
-            **ruler.definitions,
+    by_label = {}
+    for label in labels or (None,):
+        first, second = on_common_grid(
+            *(read_mask(path, label=label, spacing_mm=given) for path in (reference, prediction))
         )
-        return {str(value): {**numbers, **unit} for value, numbers in by_label.items()}
-    return {**segmentation(first.array, second.array, millimetres, **ruler.definitions), **unit}
+        check_geometry(reference.name, first, second, names=("REF", "PRED"))
+        spacing_known = first.spacing_mm is not None or second.spacing_mm is not None
+        millimetres = first.spacing_mm or second.spacing_mm or (1.0,) * first.array.ndim
+        numbers = segmentation(first.array, second.array, millimetres, **ruler.definitions)
+        by_label[str(label)] = {**numbers, "spacing_known": spacing_known}
+    return by_label if len(labels) > 1 else next(iter(by_label.values()))
 
 
 def fingerprint(case: Case, ruler: Ruler) -> str:
@@ -148,16 +155,6 @@ def _read(case: Case, name: str, role: Role) -> Volume | None:
     if str(path) == EMPTY:
         return None
     return read_mask(path, label=role.label, fill=role.fill, spacing_mm=case.spacing_mm)
-
-
-def _fill_empty(case: Case, masks: list[Volume | None]) -> list[Volume]:
-    """An annotation that says "nothing" is an empty mask on the other mask's grid."""
-    grid = next((mask for mask in masks if mask is not None), None)
-    if grid is None:
-        raise DataError(f"case {case.case_id}: both masks are '{EMPTY}'; one of them must be a file")
-    return [
-        Volume(np.zeros_like(grid.array), grid.spacing_mm, grid.affine, grid.path) if m is None else m for m in masks
-    ]
 
 
 def _spacing(text: str | None) -> tuple[float, ...] | None:

@@ -39,12 +39,13 @@ def measure(
     prints = {case.case_id: compare.fingerprint(case, ruler) for case in cases}
     bad: dict[str, str] = {}
     with run.rows("measurements") as rows:
-        todo = [case for case in cases if not rows.has(case.case_id, prints[case.case_id])]
+        left = set(rows.todo(prints))
+        todo = [case for case in cases if case.case_id in left]
         for case_id, row, problem in _with_progress(_stream(todo, roles, ruler, jobs), len(cases), len(todo), progress):
             if row is None:
                 bad[case_id] = problem
             else:
-                rows.append(case_id, prints[case_id], row)
+                rows.append(case_id, row, prints[case_id])
         if bad and not skip_bad:
             raise DataError(_summary(bad, len(cases)))
         if len(bad) == len(cases):

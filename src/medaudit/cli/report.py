@@ -23,5 +23,5 @@ def report(
     from medaudit.report import Run
 
     finished = Run.read(run)
-    finished.render()
+    finished.render_again()
     show.findings(finished.findings(), out=run, json=json, quiet=quiet)

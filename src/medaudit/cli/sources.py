@@ -36,8 +36,10 @@ def cohort(
         found = Cohort.read(cases, patient_id=cluster, root=data)
     else:
         if out is None:
-            raise UsageError("--simulate needs --out RUN: the simulated images are written there")
-        found = datasets.simulate_images(str(simulate), out / "simulated", plant=plant, size=size, seed=seed)
+            raise UsageError("--simulate needs --out RUN: the simulated images are written beside it")
+        found = datasets.simulated_images(
+            str(simulate), out.with_name(f"{out.name}-images"), plant=plant, size=size, seed=seed
+        )
     for role, where in roles.items():
         if where is not None:
             found = found.with_role(role, where)
@@ -55,4 +57,4 @@ def scores(table: Path | None, *, simulate: str | None, size: int, seed: int, cl
         raise UsageError("give a TABLE of scores, or --simulate NAME")
     if table is not None:
         return Cohort.read(table, patient_id=cluster, number_cases=True)
-    return datasets.simulate_scores(str(simulate), size=size, seed=seed)
+    return datasets.simulated_scores(str(simulate), size=size, seed=seed)

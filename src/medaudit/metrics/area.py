@@ -237,7 +237,7 @@ def count_codes(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
 def surface_points(a: NDArray[np.uint8], b: NDArray[np.uint8], scale: tuple[float, ...]) -> tuple[Points, Points]:
     """Return the lattice corners on the surface of both crops, weighted by area (mm²) or length (mm).
 
-    The crops are as :func:`medaudit.metrics.scan.crop` makes them, ``scale`` the spacing along their axes.
+    The crops are as :func:`medaudit.metrics.crop.crop_pair` makes them, ``scale`` the spacing along their axes.
     """
     surface = surface_by_code(scale)
     n_a, n_b = (int(count_codes(m)[1:-1].sum()) for m in (a, b))

@@ -82,7 +82,7 @@ def _collect(mask, other, words, n):  # type: ignore[no-untyped-def]
 def borders(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> tuple[int, Points, Points]:
     """Return the overlap in voxels and the border voxels of both crops, and mark them in the crops with bit 2.
 
-    The crops are as :func:`medaudit.metrics.scan.crop` makes them.
+    The crops are as :func:`medaudit.metrics.crop.crop_pair` makes them.
     """
     words_a, words_b = a.view(np.uint64), b.view(np.uint64)
     both, n_a, n_b = _mark(a, b, words_a, words_b)

@@ -57,5 +57,5 @@ def _find(m, words):  # type: ignore[no-untyped-def]
 
 
 def find_runs(mask: NDArray[np.uint8]) -> Runs:
-    """Return the runs of a crop (:func:`medaudit.metrics.scan.crop`); its margin ends every run within its row."""
+    """Return the runs of a crop (:func:`medaudit.metrics.crop.crop_pair`); its margin ends every run within its row."""
     return Runs(mask.shape, *_find(mask, mask.view(np.uint64)))

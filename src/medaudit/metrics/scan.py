@@ -145,7 +145,7 @@ def scan(array: NDArray[Any], role: str) -> Scanned:
     if array.dtype.itemsize == 1:
         wrong = mixed or (array.dtype.kind == "i" and value > 127)
     else:
-        inside = array[_box(scanned.low, scanned.high)]
+        inside = array[box(scanned.low, scanned.high)]
         inside = inside[inside != 0]
         wrong = bool(count) and not (inside[0] > 0 and np.isfinite(inside[0]) and (inside == inside[0]).all())
     if wrong:
@@ -235,32 +235,6 @@ def _scanned(
     return Scanned(array, int(voxels), tuple(low), tuple(high), label)
 
 
-def _box(low: Sequence[int], high: Sequence[int]) -> tuple[slice, ...]:
+def box(low: Sequence[int], high: Sequence[int]) -> tuple[slice, ...]:
+    """Return the half-open box as slices."""
     return tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-
-
-def crop_pair(a: Scanned, b: Scanned) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, ...]]:
-    """Return both masks' crops to the box that holds both, and the order in which the crops take the arrays' axes.
-
-    The crops are 3-D, of 0 and 1, with an empty margin: ``(n0 + 2, n1 + 2, n2 + 2)``. The margin makes the outside
-    of the image the outside of the object. A 2-D mask becomes one slice without a margin across it, ``(1, n1 + 2,
-    n2 + 2)``. The last axis is filled up with zeros to whole words of 8 voxels.
-    """
-    boxes = [scanned for scanned in (a, b) if scanned.voxels] or [a]
-    low = [min(bounds) for bounds in zip(*(scanned.low for scanned in boxes), strict=True)]
-    high = [max(bounds) for bounds in zip(*(scanned.high for scanned in boxes), strict=True)]
-    order = memory_order(a.array)
-    return _crop(a, low, high, order), _crop(b, low, high, order), order
-
-
-def _crop(scanned: Scanned, low: Sequence[int], high: Sequence[int], order: Sequence[int]) -> NDArray[np.uint8]:
-    inside = scanned.array[_box(low, high)].transpose(order)
-    sides = inside.shape
-    padded = (*(n + 2 for n in sides[:-1]), (sides[-1] + 2 + 7) // 8 * 8)
-    cropped = np.zeros(padded, dtype=np.bool_)
-    middle = cropped[tuple(slice(1, n + 1) for n in sides)]
-    if scanned.label is None:
-        np.not_equal(inside, 0, out=middle)
-    else:
-        np.equal(inside, scanned.label, out=middle)
-    return cropped.view(np.uint8).reshape((1,) * (3 - inside.ndim) + padded)

@@ -13,16 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from medaudit.errors import UsageError
 from medaudit.metrics.area import surface_points
 from medaudit.metrics.border import borders
+from medaudit.metrics.crop import crop_pair
 from medaudit.metrics.distances import HD95, directed, nsd_name, summarise
 from medaudit.metrics.lesions import count_lesions
 from medaudit.metrics.runs import find_runs
-from medaudit.metrics.scan import (
-    Scanned,
-    check_pair,
-    crop_pair,
-    scan,
-    scan_labels,
-)
+from medaudit.metrics.scan import Scanned, check_pair, scan, scan_labels
 from medaudit.metrics.shape import shape_of
 
 Surface = Literal["voxel", "area"]
@@ -46,9 +41,8 @@ class _Settings:
         ):
             if value not in get_args(kinds):
                 raise UsageError(f"{name} is {value!r}; expected one of: {', '.join(get_args(kinds))}")
-        for tolerance in self.tolerances_mm:
-            if not 0 <= tolerance < math.inf:
-                raise UsageError(f"a tolerance is {tolerance!r}; expected millimetres, 0 or more")
+        if not np.iterable(self.tolerances_mm) or not all(0 <= mm < math.inf for mm in self.tolerances_mm):
+            raise UsageError(f"tolerances_mm is {self.tolerances_mm!r}; expected numbers of millimetres, 0 or more")
 
 
 def segmentation(

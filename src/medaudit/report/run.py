@@ -23,7 +23,9 @@ from medaudit.errors import DataError, UsageError
 from medaudit.report.atomic import cannot_write, write_atomically
 from medaudit.report.checkpoint import Checkpoint, parquet_bytes
 from medaudit.report.finding import Finding
+from medaudit.report.html import Report, render
 from medaudit.report.lock import Lock
+from medaudit.report.saved import from_json, to_json
 
 RECORD = "run.json"
 _PACKAGES = ("numpy", "scipy", "polars", "statsmodels", "numba")
@@ -143,6 +145,24 @@ class Run:
     def write_figure(self, name: str, svg: str) -> Path:
         """Write ``figures/{name}.svg`` and return its path; what a file name cannot hold becomes a dash."""
         return self._write(f"figures/{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-.')}.svg", svg.encode())
+
+    def write_report(self, report: Report) -> Path:
+        """Write ``report.html``, each figure, and ``report.json`` to show it again; return the page's path."""
+        for section in report.sections:
+            for figure in section.figures:
+                self.write_figure(figure.title, figure.svg)
+        self.write_text("report.json", to_json(report))
+        return self.write_text("report.html", render(report))
+
+    def render_again(self) -> Path:
+        """Write ``report.html`` anew from ``report.json``; DataError where that is not there or damaged."""
+        path = self.path / "report.json"
+        try:
+            return self.write_text("report.html", render(from_json(path.read_text(encoding="utf-8"))))
+        except FileNotFoundError:
+            raise DataError(f"{path} is not there: the run was not finished; run the same command again") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} cannot be read ({error}); run the same command again") from None
 
     def finish(self) -> None:
         """Record that the run is complete, and give its lock back."""

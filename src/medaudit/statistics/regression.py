@@ -82,7 +82,7 @@ def least_squares(y: np.ndarray, design: np.ndarray, clusters: np.ndarray | None
     residuals = y - design @ beta
     df = n - p
     if clusters is None:
-        shortfall = 1.0 - np.einsum("ij,jk,ik->i", design, inverse, design)
+        shortfall = 1.0 - ((design @ inverse) * design).sum(axis=1)
         scores = design * np.where(shortfall > 1e-9, residuals / np.maximum(shortfall, 1e-9), 0.0)[:, None]
         factor, df_robust = 1.0, df
     else:

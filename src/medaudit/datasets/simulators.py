@@ -1,0 +1,72 @@
+"""Simulator: a cohort that is made instead of read, with planted causes, by the name that ``--simulate`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medaudit.cohort import Cohort
+from medaudit.datasets.simulate_dce import IMAGE_PLANTS, simulate_dce
+from medaudit.datasets.simulate_scores import SCORE_PLANTS, simulate_scores
+from medaudit.errors import UsageError
+
+IMAGE_SHAPE = (48, 48, 48)
+"""Voxels of a simulated breast-MRI case: small enough that hundreds are made in a minute."""
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """What a simulator makes, and the causes that it can plant."""
+
+    name: str
+    title: str
+    plants: Mapping[str, Any]
+    make: Callable[..., Cohort]
+
+
+IMAGES = {
+    "breast-mri": Simulator(
+        "breast-mri",
+        "DCE breast-MRI phantoms with expert and automated tumour masks",
+        IMAGE_PLANTS,
+        simulate_dce,
+    )
+}
+"""Simulators of images and masks."""
+
+SCORES = {
+    "mama-mia-scores": Simulator(
+        "mama-mia-scores",
+        "a table of per-case scores like MAMA-MIA's, 1,506 patients of four sources",
+        SCORE_PLANTS,
+        simulate_scores,
+    )
+}
+"""Simulators of tables of scores."""
+
+SIMULATORS = {**IMAGES, **SCORES}
+"""All simulators by name."""
+
+
+def simulated_images(name: str, root: Path, *, plant: str, size: int, seed: int, jobs: int = 1) -> Cohort:
+    """Return a simulated cohort of ``size`` cases whose images and masks are written to ``root``.
+
+    Raises UsageError for a name or a plant that is not known.
+    """
+    simulator = _find(IMAGES, name, "simulator of images")
+    planted = _find(simulator.plants, plant, f"plant of {name}")
+    return simulator.make(root, n=size, seed=seed, shape=IMAGE_SHAPE, plant=planted, jobs=jobs)
+
+
+def simulated_scores(plant: str, *, size: int, seed: int) -> Cohort:
+    """Return a simulated table of scores of ``size`` cases; UsageError for a plant that is not known."""
+    simulator = SCORES["mama-mia-scores"]
+    return simulator.make(n=size, seed=seed, plant=_find(simulator.plants, plant, "plant of simulated scores"))
+
+
+def _find(known: Mapping[str, Any], name: str, what: str) -> Any:
+    if name not in known:
+        raise UsageError(f"no {what} is called '{name}'; there are: {', '.join(known)}")
+    return known[name]
