@@ -89,5 +89,6 @@ def test_an_unknown_policy_is_refused_with_those_on_offer():
         segmentation(LESION, LESION, SPACING, hd95="mean")
     with pytest.raises(UsageError, match="voxel, area"):
         segmentation(LESION, LESION, SPACING, surface="mesh")
-    with pytest.raises(UsageError, match="tolerance"):
-        segmentation(LESION, LESION, SPACING, tolerances_mm=(-1.0,))
+    for tolerances in ((-1.0,), 1.0, (math.nan,)):
+        with pytest.raises(UsageError, match="tolerances_mm"):
+            segmentation(LESION, LESION, SPACING, tolerances_mm=tolerances)

@@ -55,3 +55,11 @@ def test_chosen_labels_come_in_their_order_and_absent_ones_as_empty():
 def test_maps_without_labels_have_none_to_measure():
     nothing = np.zeros((5, 5), dtype=np.uint8)
     assert segmentation_by_label(nothing, nothing, 1) == {}
+
+
+def test_a_label_that_the_other_maps_type_cannot_hold_is_missing_there():
+    reference, prediction = label_maps()
+    results = segmentation_by_label(reference, prediction.astype(np.uint8), SPACING)
+    assert results[NODULE]["prediction_voxels"] == 0
+    assert results[NODULE]["hd_mm"] == np.inf
+    assert segmentation_by_label(reference > 0, prediction > 0, SPACING).keys() == {1}

@@ -1,5 +1,7 @@
 """What must hold for any pair of masks."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -143,6 +145,14 @@ def test_all_memory_layouts_and_number_types_give_the_same_numbers():
     for same_spacing in (list(spacing), np.asarray(spacing), np.asarray(spacing, dtype=object)):
         assert segmentation(a, b, same_spacing) == expected
     assert_same(segmentation(a, b, (2, 2, 2)), segmentation(a, b, 2))
+
+
+def test_every_number_is_a_plain_python_number():
+    for a, b in (blob_pair(4, (12, 12, 12)), blob_pair(4, (12, 12)), (np.zeros((3, 3)), np.zeros((3, 3)))):
+        for empty in ("nan", "penalise"):
+            result = segmentation(a, b, np.ones(a.ndim, dtype=np.float32), empty=empty)
+            assert {type(value) for value in result.values()} == {int, float}
+            json.dumps(result)
 
 
 def test_the_masks_are_left_as_they_were():
