@@ -233,7 +233,7 @@ def gaps(groups: Compared, measure: Measure) -> Draft:
         if e.p_adjusted < ALPHA:
             small = " It lies below the margin that matters." if e.high < measure.margin else ""
             return "supported", (
-                f"{measure.words} is {measure.worse()} for {groups.name} {worst} than for {best}: "
+                f"{measure.words} is {measure.worse()} for {groups.name} {worst} than for {groups.name} {best}: "
                 f"a gap of {size}, more than chance gives.{small}"
             )
         if bound < measure.margin:
@@ -298,7 +298,10 @@ def rates(groups: Compared, outcome: Outcome, margin: float) -> list[Draft]:
 
     def judge_difference(e: Estimate) -> tuple[Verdict, str]:
         if e.p_adjusted < ALPHA:
-            return "supported", f"{groups.name} {worst} reaches '{outcome.text}' less often than {best}: {share}."
+            return (
+                "supported",
+                f"{groups.name} {worst} reaches '{outcome.text}' less often than {groups.name} {best}: {share}.",
+            )
         if bound < margin:
             return "refuted", f"All {groups.name} groups reach '{outcome.text}' equally often to within {margin:.0%}."
         return "insufficient", (

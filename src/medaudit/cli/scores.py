@@ -42,7 +42,8 @@ def scores(
 ) -> None:
     """Audit a table of per-case scores: the study of `medaudit labels`, without images.
 
-    Example: medaudit scores scores.csv --score dice --by age:40,55 --within source --cluster patient_id --out runs/scores
+    Example: medaudit scores scores.csv --score dice --by age:40,55 --within source --cluster patient_id
+    --out runs/scores
     """
     from medaudit.audits import labels as study
     from medaudit.cli import show, sources

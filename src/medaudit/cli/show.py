@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,20 @@ def findings(found: Iterable[Finding], *, out: Path | None, json: bool, quiet: b
         return
     if quiet:
         return
+    shown = [f for f in found if f.verdict == "supported" or f.id.startswith("gap:")]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, style in (("verdict", ""), ("finding", "bold"), ("", "")):
-        table.add_column(heading, style=style, no_wrap=heading != "")
-    for finding in found:
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("finding", style="bold", overflow="fold", max_width=34)
+    table.add_column("")
+    for finding in shown:
         table.add_row(MARK[finding.verdict], escape(finding.id), escape(finding.claim))
     console = Console(soft_wrap=False)
     console.print(table)
+    others = Counter(finding.verdict for finding in found if finding not in shown)
+    if others:
+        console.print("\nbeside these: " + ", ".join(f"{n} {verdict}" for verdict, n in sorted(others.items())))
     if out is not None:
-        console.print(f"\nreport: {out / 'report.html'}", highlight=False)
+        console.print(f"report: {out / 'report.html'}", highlight=False, soft_wrap=True)
 
 
 def numbers(measured: Mapping[str, Any], *, json: bool) -> None:
