@@ -37,19 +37,22 @@ def conclude(drafts: Sequence[Draft]) -> list[Finding]:
     Holm bounds the chance of even one false claim among the questions that the study was made for; the false-discovery
     rate suits what was looked at beside them. Each finding says how large its family is.
     """
-    adjusted = {}
-    for primary, correct, name in ((True, holm, "Holm"), (False, benjamini_hochberg, "Benjamini-Hochberg")):
+    adjusted: dict[str, tuple[float, str]] = {}
+    for primary, correct, correction in ((True, holm, "Holm"), (False, benjamini_hochberg, "Benjamini-Hochberg")):
         family = [draft for draft in drafts if draft.primary == primary]
         tested = int(np.isfinite([draft.estimate.p for draft in family]).sum())
         for draft, p in zip(family, correct(np.array([draft.estimate.p for draft in family])), strict=True):
             kind = "primary" if primary else "exploratory"
-            adjusted[draft.id] = (float(p), f"p adjusted by {name} over {tested} {kind} test{'s' * (tested != 1)}")
+            adjusted[draft.id] = (
+                float(p),
+                f"p adjusted by {correction} over {tested} {kind} test{'s' * (tested != 1)}",
+            )
     findings = []
     for draft in drafts:
-        p, family = adjusted[draft.id]
+        p, corrected = adjusted[draft.id]
         estimate = draft.estimate.adjusted(p)
         verdict, claim = draft.judge(estimate)
-        note = (family,) if np.isfinite(p) else ()
+        note = (corrected,) if np.isfinite(p) else ()
         findings.append(
             Finding(draft.id, draft.question, claim, verdict, draft.groups, estimate, (*draft.rests_on, *note))
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medaudit.audits.labels import Audit, Settings, audit_masks
+from medaudit.audits.labels import Audit, Settings
+from medaudit.audits.labels_run import audit_masks
 from medaudit.datasets import simulated_images
 
 BY = ("age:40,55", "ethnicity")

@@ -14,9 +14,7 @@ which a gap is ruled out, the smallest gap that these data could have shown, and
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -26,12 +24,11 @@ from medaudit.audits import quality
 from medaudit.audits.compare import Ruler
 from medaudit.audits.compared import Compared, compared
 from medaudit.audits.conclude import Draft, conclude, insufficient
-from medaudit.audits.measure import measure
 from medaudit.audits.outcomes import Measure, Outcome
-from medaudit.cohort import Cohort, Grouping, numeric
+from medaudit.cohort import Cohort, Grouping
 from medaudit.errors import DataError, UsageError
 from medaudit.metrics import ndsc
-from medaudit.report import Finding, Run, Verdict, numerals
+from medaudit.report import Finding, Verdict, numerals
 from medaudit.statistics import (
     Estimate,
     best_and_worst,
@@ -93,58 +90,6 @@ class Audit:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
     excluded: dict[str, str] = field(default_factory=dict)
-
-
-def audit_masks(
-    cohort: Cohort, settings: Settings, *, out: Path | None, jobs: int = -1, progress: bool = True
-) -> Audit:
-    """Return the audit of a cohort's automated masks (role ``labels``) against its expert masks (``reference``).
-
-    Measures every case, goes on where an earlier run of the same folder was stopped, and writes the report to ``out``.
-    """
-    from medaudit.audits import labels_report
-
-    if out is None:
-        raise UsageError("say where the run goes with --out RUN: measuring is long, and is kept there case by case")
-    for role in ("reference", "labels"):
-        if role not in cohort.roles:
-            raise UsageError(f"{cohort.name}: say where the {role} masks are with --{role} COLUMN or TEMPLATE")
-    ask(cohort, settings)
-    with Run.open(out, verb="labels", settings=asdict(settings), inputs={"cases": fingerprint(cohort)}) as run:
-        rows, bad = measure(cohort, settings.ruler, run, jobs=jobs, progress=progress, skip_bad=settings.skip_bad)
-        measured = cohort.select(~pl.col("case_id").is_in(list(bad)))
-        result = audit(measured, rows, settings, excluded=bad)
-        labels_report.write(result, run)
-        run.finish()
-    return result
-
-
-def audit_scores(cohort: Cohort, settings: Settings, *, out: Path | None, progress: bool = True) -> Audit:
-    """Return the audit of a table of per-case scores; writes the report to ``out`` if one is given."""
-    from medaudit.audits import labels_report
-
-    ask(cohort, settings)
-    scores = pl.DataFrame({"case_id": cohort.case_ids, **{m: numeric(cohort, m) for m in settings.measures}})
-    if out is None:
-        return audit(cohort, scores, settings)
-    with Run.open(out, verb="scores", settings=asdict(settings), inputs={"cases": fingerprint(cohort)}) as run:
-        result = audit(cohort, scores, settings)
-        run.write_measurements(scores.with_columns(ruler=pl.lit("as given")))
-        labels_report.write(result, run)
-        run.finish()
-    return result
-
-
-def ask(cohort: Cohort, settings: Settings) -> None:
-    """Raise UsageError or DataError for a question that cannot be asked of this cohort, before anything is measured."""
-    if not settings.by:
-        raise UsageError("say which groups to compare with --by ATTRIBUTE, as --by age:40,55")
-    names = [Grouping.parse(text).name for text in settings.by]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise UsageError(f"--by {twice} is given twice; findings are named by their attribute, so run them one by one")
-    for text in (*settings.by, *([settings.within] if settings.within else [])):
-        Grouping.parse(text).apply(cohort)
 
 
 def audit(cohort: Cohort, scores: pl.DataFrame, settings: Settings, excluded: dict[str, str] | None = None) -> Audit:
@@ -575,12 +520,6 @@ def usable_scores(scores: pl.DataFrame, settings: Settings) -> tuple[dict[str, n
         columns["ndsc"] = ndsc(*(scores[size].to_numpy() for size in sizes))
         notes.append("nDSC is Dice freed of its dependence on the object's size (arXiv 2302.05432), as a second look.")
     return columns, notes
-
-
-def fingerprint(cohort: Cohort) -> str:
-    """Return the SHA-256 of who the cases are and where their files lie: what makes a run this run."""
-    roles = sorted((name, role.column, role.fill, role.label) for name, role in cohort.roles.items())
-    return hashlib.sha256(f"{cohort.table.write_json()}{roles}".encode()).hexdigest()
 
 
 def too_few(groups: Compared) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import numpy as np
 import polars as pl
@@ -11,6 +10,7 @@ import polars as pl
 from medaudit.audits import quality, worst_cases
 from medaudit.audits.compared import Compared
 from medaudit.audits.labels import Audit, Settings
+from medaudit.audits.labels_text import CITATIONS, limits, methods, provenance
 from medaudit.audits.outcomes import Measure, Outcome
 from medaudit.report import Answer, Figure, Finding, Report, Run, Section, Table, figures, numerals
 from medaudit.statistics import (
@@ -23,16 +23,6 @@ from medaudit.statistics import (
     mixed_model,
     spline_trend,
     threshold_sweep,
-)
-
-CITATIONS = (
-    "Parikh A, Das S, Feragen A. Who Does Your Algorithm Fail? Investigating Age and Ethnic Bias in the MAMA-MIA "
-    "Dataset. 2025. arXiv:2510.27421.",
-    "Phipson B, Smyth GK. Permutation P-values should never be zero. Stat Appl Genet Mol Biol 2010;9:39.",
-    "Chung E, Romano JP. Exact and asymptotically robust permutation tests. Ann Stat 2013;41:484-507.",
-    "Efron B. Better bootstrap confidence intervals. J Am Stat Assoc 1987;82:171-185.",
-    "Holm S. A simple sequentially rejective multiple test procedure. Scand J Stat 1979;6:65-70.",
-    "Benjamini Y, Hochberg Y. Controlling the false discovery rate. J R Stat Soc B 1995;57:289-300.",
 )
 
 
@@ -397,21 +387,23 @@ def other_tests(groups: Compared, result: Audit) -> Section:
             if p < 0.05
         ]
         rows += [
-            (measure.words, "permutation of patients, Welch t (used here)", "", numerals.p_cell(float(groups.chance.p[k]))),
-            (measure.words, "one-way ANOVA", f"F = {classic.f:.2f}, η² = {classic.partial_eta2:.4f}", numerals.p_cell(classic.p)),
-            (measure.words, f"robust Wald F ({'clustered' if repeats else 'HC3'})", f"F = {classic.f_robust:.2f}", numerals.p_cell(classic.p_robust)),
-            (measure.words, "Kruskal-Wallis", f"H = {ranks.statistic:.2f}, ε² = {ranks.effect:.4f}", numerals.p_cell(ranks.p)),
-            (measure.words, "Dunn, Holm: pairs that differ", "; ".join(names) or "none", ""),
-        ]  # fmt: skip
+            (measure.words, name, statistic, numerals.p_cell(p))
+            for name, statistic, p in (
+                ("permutation of patients, Welch t (used here)", "", float(groups.chance.p[k])),
+                ("one-way ANOVA", f"F = {classic.f:.2f}, η² = {classic.partial_eta2:.4f}", classic.p),
+                (f"Wald F, {'clustered' if repeats else 'HC3'}", f"F = {classic.f_robust:.2f}", classic.p_robust),
+                ("Kruskal-Wallis", f"H = {ranks.statistic:.2f}, ε² = {ranks.effect:.4f}", ranks.p),
+            )
+        ]
+        rows.append((measure.words, "Dunn, Holm: pairs that differ", "; ".join(names) or "none", ""))
         if measure.bounds == (0.0, 1.0) and np.nanmin(values) >= 0 and np.nanmax(values) <= 1:
             logit = fractional_logit(values, groups.judged, clusters=clusters)
             rows.append((measure.words, "fractional logit", logit.reason, numerals.p_cell(logit.p)))
             draws = groups.draws
-            scaled = [
-                float(equity_scaled(draws.observed[k], draws.sizes[k], form)) for form in ("fairseg", "fairmedfm")
-            ]  # type: ignore[arg-type]
+            fairseg = float(equity_scaled(draws.observed[k], draws.sizes[k], "fairseg"))
+            fairmedfm = float(equity_scaled(draws.observed[k], draws.sizes[k], "fairmedfm"))
             rows.append(
-                (measure.words, "equity-scaled mean, FairSeg / FairMedFM", f"{scaled[0]:.3f} / {scaled[1]:.3f}", "")
+                (measure.words, "equity-scaled mean, FairSeg / FairMedFM", f"{fairseg:.3f} / {fairmedfm:.3f}", "")
             )
         place = "site" if "site" in result.cohort.table.columns else result.settings.within
         if place:
@@ -448,26 +440,17 @@ def who(result: Audit) -> Section:
     """Who was compared: group sizes, unknown ones, how the groups spread over the sources, and what was left out."""
     tables = []
     for groups in result.comparisons:
-        header: list[str] = [groups.name, "Cases", "Patients"]
-        crossed = np.zeros((len(groups.labels), 0), dtype=np.int64)
-        if groups.source is not None:
-            header += list(groups.source.labels)
-            crossed = np.array(
-                [
-                    [
-                        np.sum((groups.groups.codes == g) & (groups.source.codes == s))
-                        for s in range(len(groups.source.labels))
-                    ]
-                    for g in range(len(groups.labels))
-                ]
-            )
-        rows = [
-            (label, numerals.count(groups.groups.counts[label]), numerals.count(int(groups.everyone.clusters_per_group[g])),
-             *(numerals.count(int(v)) for v in crossed[g]))
-            for g, label in enumerate(groups.labels)
-        ]  # fmt: skip
+        places = groups.source.labels if groups.source is not None else ()
+        home = groups.source.codes if groups.source is not None else groups.groups.codes
+        rows = []
+        for g, label in enumerate(groups.labels):
+            inside = groups.groups.codes == g
+            counts = (int(inside.sum()), int(groups.everyone.clusters_per_group[g]))
+            spread = (int(np.sum(inside & (home == s))) for s in range(len(places)))
+            rows.append((label, *(numerals.count(n) for n in (*counts, *spread))))
         if groups.groups.unknown:
-            rows.append(("unknown, kept apart", numerals.count(groups.groups.unknown), "", *("" for _ in crossed[0])))
+            rows.append(("unknown, kept apart", numerals.count(groups.groups.unknown), "", *("" for _ in places)))
+        header = (groups.name, "Cases", "Patients", *places)
         tables.append(Table(f"Who was compared by {groups.name}", header, rows))
     if result.excluded:
         bad = [(case, why) for case, why in result.excluded.items()]
@@ -478,103 +461,6 @@ def who(result: Audit) -> Section:
         tables=tables,
         note=" ".join(result.notes),
     )
-
-
-def methods(result: Audit) -> str:
-    """Return the paragraphs that can be pasted into a paper."""
-    from medaudit import __version__
-
-    settings, first = result.settings, result.comparisons[0]
-    tolerances = " and ".join(f"{t:g}" for t in settings.tolerances_mm)
-    how = (
-        f"Automated masks were compared with expert masks by medaudit {__version__}: Dice, the 95th percentile of surface "
-        f"distances (HD95, {'both directions pooled' if settings.hd95 == 'pooled' else 'the larger of the two directions'}, "
-        f"linear interpolation) and the normalised surface Dice at {tolerances} mm, with surfaces by "
-        f"{'voxel centres (a mask voxel with a face neighbour outside the mask)' if settings.surface == 'voxel' else 'area'}. "
-        f"{_EMPTY[settings.empty]}"
-        if "reference" in result.cohort.roles
-        else f"Scores were taken as given ({', '.join(settings.measures)}) and compared by medaudit {__version__}."
-    )
-    rules = "; ".join(
-        f"{g.groups.rule} ({', '.join(f'{k} n={v}' for k, v in g.groups.counts.items())})" for g in result.comparisons
-    )
-    families = sum(np.isfinite(f.estimate.p) for f in result.findings)
-    source = (
-        f" Confounding by {settings.within} was examined by permuting patients within {settings.within}s, by the share of "
-        "the extreme groups' contrast that goes away in the model score ~ group + source, by the largest excess of a "
-        "within-source gap over the pooled one (residuals permuted, corrected for all sources), and by the group x source "
-        "interaction (robust Wald F)."
-        if settings.within
-        else ""
-    )
-    return (
-        f"{how}\n\nGroups: {rules}. Groups of fewer than {settings.min_patients} patients were shown and not judged. Gaps "
-        "are the largest minus the smallest group mean or success rate; their p-values come from "
-        f"{settings.resamples:,} permutations of patients between groups (largest Welch t over pairs for scores, the raw "
-        "difference for success rates), their intervals from as many bootstrap resamples of patients (simultaneous over "
-        f"pairs for the lower limit).{source} P-values of the primary questions (gap of {first.measures[0].words}) were "
-        "corrected by Holm, all others by Benjamini-Hochberg "
-        f"({families} tests in all). A problem is called supported if its adjusted p is below 0.05; refuted if the 90 % "
-        f"interval lies within the margin ({'; '.join(f'{m.words} {m.margin:.3g} {m.unit}'.strip() for m in first.measures)}"
-        f"; rates {_rate_margin(settings):g}); otherwise the data were called insufficient. Seed {settings.seed}."
-    )
-
-
-def limits(result: Audit) -> list[str]:
-    """Return what the study cannot say."""
-    said = [
-        "A gap is a difference in agreement with the reference masks. Where these were made by correcting the automated "
-        "ones, agreement is overstated, and most where the least was corrected.",
-        "Groups can differ in what is hard (size, contrast, scanner): the gap is the total effect. Adjusting for a "
-        "consequence of group membership, such as lesion size, would answer another question.",
-        "Not significant is not equal: only 'ruled out' says that a gap lies below the margin.",
-    ]
-    for groups in result.comparisons:
-        if groups.comparable:
-            primary = groups.measures[0]
-            seen = numerals.with_unit(float(groups.detectable[0]), primary.unit)
-            said.append(
-                f"By {groups.name}, a gap of {primary.words} below {seen} would have been missed in one of five cohorts."
-            )
-        if groups.small:
-            said.append(f"Too few patients to judge ({groups.name}): {', '.join(groups.small)}.")
-    if result.settings.within is None:
-        said.append("No data source was named (--within), so a gap may be one between hospitals or devices.")
-    return said
-
-
-def provenance(result: Audit, run: Run) -> list[tuple[str, str]]:
-    """Return what is needed to make the page again."""
-    settings = asdict(result.settings)
-    pairs = [
-        ("dataset", result.cohort.name),
-        *((f"source: {k}", v) for k, v in (asdict(result.cohort.source).items() if result.cohort.source else ())),
-        *((name.replace("_", " "), str(value)) for name, value in settings.items()),
-        ("seed", str(result.settings.seed)),
-        *((f"input: {name}", value) for name, value in run.inputs.items()),
-        *((f"version: {name}", value) for name, value in run.versions.items()),
-    ]
-    if "files_sha256" in result.scores.columns:
-        import hashlib
-
-        together = hashlib.sha256("".join(result.scores["files_sha256"].to_list()).encode()).hexdigest()
-        pairs.append(("input: all masks, SHA-256", together))
-    return list(dict(pairs).items())
-
-
-_EMPTY = {
-    "penalise": "If exactly one mask was empty, Dice and NSD were 0 and distances the image's diagonal; if both were, "
-    "the case counted as full agreement.",
-    "nan": "If exactly one mask was empty, Dice and NSD were 0 and distances counted as the image's diagonal; cases with "
-    "both masks empty were left out.",
-    "ignore": "Cases with an empty mask were left out.",
-}
-
-
-def _rate_margin(settings: Settings) -> float:
-    from medaudit.audits.outcomes import rate_margin
-
-    return rate_margin(settings.margins)
 
 
 def _worst(groups: Compared, measure: Measure) -> str | None:

@@ -22,10 +22,10 @@ def demo(
 
     Example: medaudit demo --out runs/demo
     """
-    from medaudit.audits import demonstration
+    from medaudit.audits.demonstration import planted, run
     from medaudit.cli import show
 
-    result = demonstration.run(out, size=size, seed=seed, jobs=jobs, progress=not quiet)
+    result = run(out, size=size, seed=seed, jobs=jobs, progress=not quiet)
     if not (json or quiet):
-        show.text(demonstration.planted(result))
+        show.text(planted(result))
     show.findings(result.findings, out=out, json=json, quiet=quiet)

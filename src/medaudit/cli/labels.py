@@ -83,18 +83,19 @@ def labels(
     Example: medaudit labels --dataset hc18 --data hc18 --labels "../hc18_automatic/{case_id}_automatic.png"
     --by trimester --out runs/hc18
     """
-    from medaudit.audits import labels as study
+    from medaudit.audits.labels import Settings
+    from medaudit.audits.labels_run import audit_masks
     from medaudit.cli import show, sources
 
     cohort = sources.cohort(
         dataset=dataset, data=data, cases=cases, simulate=simulate, plant=plant, size=size, seed=seed, out=out,
         roles={"reference": reference, "labels": automated, "image": image}, cluster=cluster, label=label,
     )  # fmt: skip
-    settings = study.Settings(
+    settings = Settings(
         by=tuple(by), within=within, measures=tuple(measure), outcomes=tuple(outcome), margins=tuple(margin),
         tolerances_mm=tuple(tolerance), surface=surface, hd95=hd95, empty=empty, cap_mm=cap_mm, seed=seed,
         resamples=resamples, min_patients=min_patients, skip_bad=skip_bad,
         challenge=challenge, challenge_compat=challenge_compat,
     )  # fmt: skip
-    result = study.audit_masks(cohort, settings, out=out, jobs=jobs, progress=not quiet)
+    result = audit_masks(cohort, settings, out=out, jobs=jobs, progress=not quiet)
     show.findings(result.findings, out=out, json=json, quiet=quiet)

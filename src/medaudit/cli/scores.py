@@ -45,14 +45,15 @@ def scores(
     Example: medaudit scores scores.csv --score dice --by age:40,55 --within source --cluster patient_id
     --out runs/scores
     """
-    from medaudit.audits import labels as study
+    from medaudit.audits.labels import Settings
+    from medaudit.audits.labels_run import audit_scores
     from medaudit.cli import show, sources
 
     cohort = sources.scores(table, simulate=simulate, size=size, seed=seed, cluster=cluster)
-    settings = study.Settings(
+    settings = Settings(
         by=tuple(by), within=within, measures=tuple(score), outcomes=tuple(outcome), margins=tuple(margin),
         lower_is_better=tuple(lower_is_better), cap_mm=cap_mm, seed=seed, resamples=resamples,
         min_patients=min_patients,
     )  # fmt: skip
-    result = study.audit_scores(cohort, settings, out=out, progress=not quiet)
+    result = audit_scores(cohort, settings, out=out, progress=not quiet)
     show.findings(result.findings, out=out, json=json, quiet=quiet)

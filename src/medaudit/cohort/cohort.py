@@ -204,7 +204,7 @@ def _spacing(value: Any, case_id: str) -> tuple[float, ...] | None:
     """Return the spacing in mm in array axis order from ``0.8``, ``"0.8;0.8;1.1"`` or a list."""
     if value is None or value == "":
         return None
-    parts = value.replace(",", ";").strip("[]").split(";") if isinstance(value, str) else value
+    parts: Any = value.replace(",", ";").strip("[]").split(";") if isinstance(value, str) else value
     try:
         spacing = tuple(float(v) for v in (parts if hasattr(parts, "__len__") else [parts]))
     except ValueError:
