@@ -9,6 +9,7 @@ from medaudit.statistics import (
     cluster_weights,
     compare,
     gap,
+    gap_difference_interval,
     gap_interval,
     pairwise_intervals,
     ratio,
@@ -123,6 +124,29 @@ def test_gap_interval_reaches_zero_when_nothing_differs_and_percentile_does_not(
     draws = bootstrap_means(values, compare(np.repeat([0, 1, 2], 200)), seed=0)
     assert gap_interval(draws)[0][0] == 0.0
     assert draws.interval(gap, method="percentile")[0][0] > 0.0
+
+
+def test_difference_of_two_groups_gaps_has_the_paired_standard_error():
+    # E5 of the published comparison: the correlation of the two rulers decides what can be said.
+    rng = np.random.default_rng(13)
+    groups = np.repeat([0, 1], 349)
+    shared, own = rng.normal(size=698), rng.normal(size=698)
+    for rho in (0.0, 0.95):
+        other = rho * shared + np.sqrt(1 - rho**2) * own
+        values = np.column_stack([shared + 2.0 * groups, other + 1.5 * groups])
+        difference, low, high = gap_difference_interval(bootstrap_means(values, compare(groups), seed=0), 0, 1)
+        paired = values[:, 0] - values[:, 1]
+        error = np.sqrt(sum(paired[groups == g].var(ddof=1) / 349 for g in (0, 1)))
+        assert difference == pytest.approx(paired[groups == 1].mean() - paired[groups == 0].mean())
+        assert (low, high) == pytest.approx((difference - 1.96 * error, difference + 1.96 * error), abs=0.1 * error)
+
+
+def test_difference_of_gaps_is_wider_where_a_gap_may_be_mere_noise():
+    values = np.random.default_rng(14).normal(size=(300, 2))
+    draws = bootstrap_means(values, compare(np.repeat([0, 1, 2], 100)), seed=0)
+    _, low, high = gap_difference_interval(draws, 0, 1)
+    half = 1.96 * (gap(draws.means)[:, 0] - gap(draws.means)[:, 1]).std()
+    assert high - low > 2 * half
 
 
 def test_dir_interval_of_two_groups_agrees_with_katz():

@@ -7,6 +7,7 @@ from medaudit.statistics.balance import standardised_differences
 from medaudit.statistics.bootstrap import (
     Draws,
     bootstrap_means,
+    gap_difference_interval,
     gap_interval,
     pairwise_intervals,
     ratio_interval,
@@ -98,6 +99,7 @@ __all__ = [
     "equity_scaled",
     "fractional_logit",
     "gap",
+    "gap_difference_interval",
     "gap_equivalence",
     "gap_interval",
     "group_means",
