@@ -13,6 +13,9 @@ from medaudit.cohort import EMPTY, Case, Role, Volume, check_geometry, on_common
 from medaudit.errors import DataError, UsageError
 from medaudit.metrics import challenge_hd95_voxels, segmentation
 
+Outcome = tuple[str, dict[str, Any] | None, str]
+"""A case's id, its row, or else the line that says what is wrong with it."""
+
 
 @dataclass(frozen=True)
 class Ruler:
@@ -77,6 +80,17 @@ def case(case: Case, roles: dict[str, Role], ruler: Ruler) -> dict[str, Any]:
         "spacing_known": known,
         "files_sha256": hash_files(files),
     }
+
+
+def attempt(one: Case, roles: dict[str, Role], ruler: Ruler) -> Outcome:
+    """Return the case's row, or what is wrong with it: one bad case must not stop the others.
+
+    Stands here, not beside the pool that calls it, so that a worker imports nothing but reading and metrics.
+    """
+    try:
+        return one.case_id, case(one, roles, ruler), ""
+    except DataError as error:
+        return one.case_id, None, str(error)
 
 
 def masks_of(case: Case, roles: dict[str, Role], names: tuple[str, str]) -> tuple[Volume, Volume]:

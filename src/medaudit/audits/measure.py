@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import polars as pl
 from joblib import Parallel, cpu_count, delayed
@@ -14,9 +13,6 @@ from medaudit.audits import compare
 from medaudit.cohort import Case, Cohort, Role
 from medaudit.errors import DataError
 from medaudit.report import Run
-
-Outcome = tuple[str, dict[str, Any] | None, str]
-"""A case's id, its row, or else the line that says what is wrong with it."""
 
 
 def measure(
@@ -53,23 +49,16 @@ def measure(
         return rows.finish([case.case_id for case in cases if case.case_id not in bad]), bad
 
 
-def _stream(cases: list[Case], roles: dict[str, Role], ruler: compare.Ruler, jobs: int) -> Iterator[Outcome]:
+def _stream(cases: list[Case], roles: dict[str, Role], ruler: compare.Ruler, jobs: int) -> Iterator[compare.Outcome]:
     workers = min(cpu_count() if jobs < 0 else max(1, jobs), max(1, len(cases)))
     if workers == 1:
-        yield from (_attempt(case, roles, ruler) for case in cases)
+        yield from (compare.attempt(case, roles, ruler) for case in cases)
         return
     pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs", inner_max_num_threads=1)
-    yield from pool(delayed(_attempt)(case, roles, ruler) for case in cases)
+    yield from pool(delayed(compare.attempt)(case, roles, ruler) for case in cases)
 
 
-def _attempt(case: Case, roles: dict[str, Role], ruler: compare.Ruler) -> Outcome:
-    try:
-        return case.case_id, compare.case(case, roles, ruler), ""
-    except DataError as error:
-        return case.case_id, None, str(error)
-
-
-def _with_progress(stream: Iterator[Outcome], total: int, todo: int, show: bool) -> Iterator[Outcome]:
+def _with_progress(stream: Iterator[compare.Outcome], total: int, todo: int, show: bool) -> Iterator[compare.Outcome]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
         task = bar.add_task("measuring cases", total=total, completed=total - todo)
