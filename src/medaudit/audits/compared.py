@@ -164,7 +164,7 @@ class Compared:
     def contrasts(self) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
         """The primary measure's difference between the pooled best and worst group: pooled, and by source.
 
-        Each is ``value``, ``low``, ``high``, ``n``; a source without both groups has no value and is left out.
+        Each is ``value``, ``low``, ``high``, ``n``; a source with fewer than 5 cases of either group is left out.
         """
         assert self.source is not None
         best, worst = self.attenuations[0].best, self.attenuations[0].worst
@@ -178,7 +178,7 @@ class Compared:
             n = int(np.sum(np.isin(part.groups, (best, worst))))
             return {"value": float(difference(draws.observed)), "low": float(low), "high": float(high), "n": n}
 
-        both = {name: part for name, part in parts.items() if part.cases_per_group[[best, worst]].min() > 0}
+        both = {name: part for name, part in parts.items() if part.cases_per_group[[best, worst]].min() >= 5}
         return contrast(whole), {name: contrast(part) for name, part in both.items()}
 
     def column(self, what: Measure | Outcome) -> int:

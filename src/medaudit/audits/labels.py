@@ -302,7 +302,7 @@ def trend(groups: Compared, measure: Measure) -> Draft:
         p=fit.p,
         n=fit.n,
         method=fit.method,
-        unit=f"{measure.unit}/unit".lstrip("/") if measure.unit else "per unit",
+        unit=measure.unit,
         extra={**fit.extra, "span": span, "over_span": fit.value * span, "detectable_over_span": detectable},
     )
     reach = 1.645 * error * span + abs(fit.value) * span
@@ -343,10 +343,11 @@ def confounding(groups: Compared, measure: Measure) -> Draft:
     share = result.attenuation
     estimate = Estimate(
         name=f"share of the gap that goes away within {groups.source.name}",
-        value=share.value,
-        low=share.low,
-        high=share.high,
+        value=100 * share.value,
+        low=100 * share.low,
+        high=100 * share.high,
         n=share.n,
+        unit="%",
         method="1 - adjusted / raw contrast of the extreme groups; y ~ group + source, bootstrap of patients",
         extra={
             "contrast": result.raw.value,
@@ -556,4 +557,5 @@ def _ties(groups: Compared, outcome: Outcome) -> tuple[str, ...]:
 
 
 def _share(e: Estimate) -> str:
-    return f"{e.value:.0%} ({e.low:.0%} to {e.high:.0%})"
+    value, low, high = (numerals.number(x, 0) for x in (e.value, e.low, e.high))
+    return f"{value} % ({low} to {high} %)"

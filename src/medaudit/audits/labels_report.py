@@ -52,24 +52,28 @@ def page(result: Audit, run: Run) -> Report:
 
 
 def headline(result: Audit) -> str:
-    """Return the answer of the whole study in a sentence or two: what was found on the primary measure."""
+    """Return the answer of the whole study in a sentence or two: the problems found, or else what could be told."""
     primary = result.comparisons[0].measures[0].name
-    gaps = [f for f in result.findings if f.id.startswith("gap:") and f.id.endswith(f":{primary}")]
-    order = {"supported": 0, "insufficient": 1, "refuted": 2}
-    said = [finding.claim for finding in sorted(gaps, key=lambda f: order[f.verdict])]
-    explained = [f.claim for f in result.findings if f.id.startswith("confounding:") and f.verdict == "supported"]
-    hidden = [f.claim for f in result.findings if f.id.startswith("masking:") and f.verdict == "supported"]
-    return " ".join([*said[:2], *explained[:1], *hidden[:1]])
+    claims: dict[str, list[str]] = {"supported": [], "insufficient": [], "refuted": []}
+    for kind in ("gap", "masking", "confounding"):
+        for groups in result.comparisons:
+            finding = next((f for f in result.findings if f.id == f"{kind}:{groups.name}:{primary}"), None)
+            if finding is not None and (kind == "gap" or finding.verdict == "supported"):
+                claims[finding.verdict].append(finding.claim)
+    return " ".join(claims["supported"][:2] or (claims["insufficient"] or claims["refuted"])[:1])
 
 
 def foremost(result: Audit) -> list[Finding]:
-    """Return the findings of the first screen: for each grouping the primary questions, and any other problem found."""
+    """Return the findings of the first screen: each primary gap and, where there is one, what else concerns it."""
+    found = {finding.id: finding for finding in result.findings}
     shown = []
     for groups in result.comparisons:
         primary, outcome = groups.measures[0].name, groups.outcomes[0].text
-        kinds = ("gap", "trend", "confounding", "masking")
-        wanted = [*(f"{kind}:{groups.name}:{primary}" for kind in kinds), f"dpd:{groups.name}:{outcome}"]
-        shown += [f for f in result.findings if f.id in wanted]
+        gap = found[f"gap:{groups.name}:{primary}"]
+        more = [f"{kind}:{groups.name}:{primary}" for kind in ("trend", "confounding", "masking")]
+        more.append(f"dpd:{groups.name}:{outcome}")
+        evident = gap.verdict == "supported"
+        shown += [gap, *(found[k] for k in more if k in found and (evident or found[k].verdict == "supported"))]
     return shown[:9]
 
 
@@ -271,7 +275,11 @@ def continuous(groups: Compared, found: dict[str, Finding]) -> Section:
         f"Spline of {primary.words} over {groups.name} with its 95 % band, and the groups' means.",
         f"{bend} Bins hide what happens inside them; the curve uses every case's own {groups.name}.",
     )
-    return Section(f"{groups.name}, uncut", found[f"trend:{groups.name}:{primary.name}"].claim, figures=[chart])
+    return Section(
+        f"{primary.words} over {groups.name}, without groups",
+        found[f"trend:{groups.name}:{primary.name}"].claim,
+        figures=[chart],
+    )
 
 
 def sources(groups: Compared, found: dict[str, Finding]) -> Section:
