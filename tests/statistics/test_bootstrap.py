@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import beta, bootstrap
 
 from medaudit.statistics import (
     bootstrap_means,
@@ -164,6 +164,21 @@ def test_a_group_in_which_everybody_succeeds_is_not_taken_for_certain():
     # Jeffreys' posterior for 30 of 30: mean 30.5/31.
     assert draws.means[:, 0, 0].mean() == pytest.approx(30.5 / 31, abs=0.002)
     assert ratio_interval(draws)[0][0] < ratio(draws.observed)[0] < ratio_interval(draws)[1][0]
+
+
+@pytest.mark.parametrize("method", ["bca", "percentile"])
+def test_interval_of_a_unanimous_rate_is_that_of_jeffreys(method):
+    draws = bootstrap_means(np.ones(30), compare(np.zeros(30, int)), n_resamples=40_000, seed=0)
+    low, _ = draws.interval(lambda means: means[..., 0], method=method)
+    assert low[0] == pytest.approx(beta.ppf(0.025, 30.5, 0.5), abs=0.01)
+
+
+def test_no_cases_give_no_numbers_and_no_failure():
+    nobody = compare(np.full(5, -1), 2)
+    draws = bootstrap_means(np.arange(5.0), nobody, n_resamples=10)
+    assert np.isnan(draws.observed).all()
+    assert np.isnan(gap_interval(draws)).all()
+    assert np.isnan(draws.interval(gap)).all()
 
 
 def test_a_group_of_one_patient_gives_no_interval():

@@ -119,6 +119,11 @@ def test_lists_of_different_length_are_refused():
         compare([0, 2], 2)
 
 
+def test_a_case_of_unknown_patient_is_a_patient_of_its_own():
+    assert compare([0, 0, 0, 0], clusters=["a", None, None, "a"]).n_clusters == 3
+    assert compare([0, 0, 0], clusters=np.array([1.0, np.nan, np.nan])).n_clusters == 3
+
+
 def test_clusters_are_counted_once_per_group():
     comparison = compare([0, 0, 0, 1, 1, -1], 2, clusters=["a", "a", "b", "b", "c", "d"])
     assert comparison.n_clusters == 3

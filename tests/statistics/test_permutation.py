@@ -143,6 +143,11 @@ def test_missing_scores_are_left_out_measure_by_measure():
     assert test.p[1] == pytest.approx(alone.p[0], abs=0.02)
 
 
+def test_no_cases_give_no_p_value():
+    test = permutation_test(np.arange(5.0), compare(np.full(5, -1), 2, strata=np.zeros(5, int)), n_permutations=9)
+    assert np.isnan(test.p[0])
+
+
 def test_one_group_gives_no_p_value():
     assert np.isnan(permutation_test(np.arange(5.0), compare(np.zeros(5, int), 2)).p_gap[0])
 

@@ -27,25 +27,25 @@ from medaudit.statistics.disparity import gap, group_means, pairs, pairwise_diff
 from medaudit.statistics.resampling import cluster_weights, resampling_blocks
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Maps group means (..., m, G) to (..., k): :func:`~medaudit.statistics.gap`, or a function of several
-measures."""
+"""Maps group means (..., m, G) to (..., k): :func:`~medaudit.statistics.gap`, or a function of several measures."""
 
 Interval = tuple[np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Draws:
-    """Bootstrap draws of group means: ``means`` (B, m, G), beside the ``observed`` means and case ``sizes``
-    (m, G).
+    """Bootstrap draws of group means: ``means`` (B, m, G), the ``observed`` means and the case ``sizes``, both (m, G).
 
-    ``jackknife`` (C, m, G) are the means without each cluster and ``block`` (C,) the set each cluster was
-    drawn from: what BCa needs. ``thin`` (m, G) marks groups with a value but fewer than two clusters with one:
-    nothing can be said about their uncertainty, their draws are NaN and any interval that depends on them is NaN.
+    ``centre`` (m, G) is what the draws scatter around: the observed means, but for unanimous 0/1 groups.
+    ``jackknife`` (C, m, G) are the means without each cluster and ``block`` (C,) the set each cluster was drawn
+    from: what BCa needs. ``thin`` (m, G) marks groups with a value but fewer than two clusters with one: nothing can
+    be said about their uncertainty, their draws are NaN and any interval that depends on them is NaN.
     """
 
     observed: np.ndarray
     sizes: np.ndarray
     means: np.ndarray
+    centre: np.ndarray
     jackknife: np.ndarray
     block: np.ndarray
     thin: np.ndarray
@@ -63,23 +63,21 @@ class Draws:
         tail = np.array([(1 - level) / 2, (1 + level) / 2])
         share = np.broadcast_to(tail[:, None], (2, observed.size))
         if method == "bca":
-            share = self._bca_shares(observed.ravel(), draws.reshape(len(draws), -1), statistic, tail)
+            share = self._bca_shares(statistic(self.centre).ravel(), draws.reshape(len(draws), -1), statistic, tail)
         limits = _quantiles(draws.reshape(len(draws), -1), share).reshape(2, *observed.shape)
         # An estimate that rests on a group that cannot be resampled would look certain: it gets no interval.
         blind = statistic(np.where(self.thin, np.nan, self.observed))
         limits[:, ~np.isclose(observed, blind, rtol=1e-12, atol=0.0)] = np.nan
         return limits[0], limits[1]
 
-    def _bca_shares(
-        self, observed: np.ndarray, draws: np.ndarray, statistic: Statistic, tail: np.ndarray
-    ) -> np.ndarray:
+    def _bca_shares(self, centre: np.ndarray, draws: np.ndarray, statistic: Statistic, tail: np.ndarray) -> np.ndarray:
         finite = np.isfinite(draws)
-        below = ((draws < observed) & finite).sum(0) + 0.5 * ((draws == observed) & finite).sum(0)
+        below = ((draws < centre) & finite).sum(0) + 0.5 * ((draws == centre) & finite).sum(0)
         count = np.maximum(finite.sum(0), 1)
         # Half a draw at either end keeps the bias finite when every draw lies on one side.
         bias = ndtri(np.clip(below / count, 0.5 / count, 1 - 0.5 / count))
-        left_out = statistic(self.jackknife).reshape(len(self.jackknife), -1)
-        cubes, squares = np.zeros_like(observed), np.zeros_like(observed)
+        left_out = statistic(self.jackknife).reshape(len(self.jackknife), centre.size)
+        cubes, squares = np.zeros_like(centre), np.zeros_like(centre)
         for code in np.unique(self.block):
             part = left_out[self.block == code]
             influence = (_mean(part) - part) * (len(part) - 1) / len(part)
@@ -107,33 +105,35 @@ def bootstrap_means(
     observed, sizes = group_means(matrix, comparison)
     finite = np.isfinite(matrix)
     # Centred values keep single precision exact to 1e-6 of a standard deviation.
-    centre = np.nan_to_num(_mean(matrix[comparison.known]))
-    sums = _per_cluster(np.where(finite, matrix - centre, 0.0), comparison)
+    middle = np.nan_to_num(_mean(matrix[comparison.known]))
+    sums = _per_cluster(np.where(finite, matrix - middle, 0.0), comparison)
     counts = _per_cluster(finite.astype(np.float64), comparison)
     uniform = bool((finite | ~comparison.known[:, None]).all())
-    flat_sums = sums.reshape(n_clusters, -1).astype(np.float32)
-    flat_counts = counts[:, :1].reshape(n_clusters, -1) if uniform else counts.reshape(n_clusters, -1)
-    flat_counts = flat_counts.astype(np.float32)
+    flat_sums = sums.reshape(n_clusters, n_measures * n_groups).astype(np.float32)
+    kept = counts[:, :1] if uniform else counts
+    flat_counts = kept.reshape(n_clusters, kept.shape[1] * n_groups).astype(np.float32)
 
     means = np.empty((n_resamples, n_measures, n_groups), dtype=np.float32)
     for rows, weights in cluster_weights(comparison, n_resamples, rng):
         total = (weights @ flat_sums).reshape(-1, n_measures, n_groups)
-        number = (weights @ flat_counts).reshape(len(weights), -1, n_groups)
+        number = (weights @ flat_counts).reshape(len(weights), kept.shape[1], n_groups)
         means[rows] = _ratio(total, number)
-    means += centre[:, None].astype(np.float32)
+    means += middle[:, None].astype(np.float32)
 
-    without = _ratio(sums.sum(0) - sums, counts.sum(0) - counts) + centre[:, None]
+    without = _ratio(sums.sum(0) - sums, counts.sum(0) - counts) + middle[:, None]
     with_value = (counts > 0).sum(0)
     thin = (with_value == 1) & (sizes > 0)
     means[:, thin] = np.nan
+    centre = observed.copy()
     for j, g in _unanimous(matrix, observed, comparison):
         successes = observed[j, g] * with_value[j, g]
         means[:, j, g] = rng.beta(successes + 0.5, with_value[j, g] - successes + 0.5, n_resamples)
+        centre[j, g] = np.median(means[:, j, g])
 
     block = np.empty(n_clusters, dtype=np.int64)
     for code, members in enumerate(resampling_blocks(comparison)):
         block[members] = code
-    return Draws(observed, sizes, means, without, block, thin)
+    return Draws(observed, sizes, means, centre, without, block, thin)
 
 
 def gap_interval(draws: Draws, level: float = 0.95) -> Interval:
@@ -141,7 +141,7 @@ def gap_interval(draws: Draws, level: float = 0.95) -> Interval:
 
     See the file's head for the construction; for two groups it is the interval of abs(mean_1 - mean_2), cut at 0.
     """
-    return range_interval(draws.observed, draws.means, draws.thin, level)
+    return range_interval(draws.centre, draws.means, draws.thin, level)
 
 
 def ratio_interval(draws: Draws, level: float = 0.95) -> Interval:
@@ -154,7 +154,7 @@ def ratio_interval(draws: Draws, level: float = 0.95) -> Interval:
     def smooth(rates: np.ndarray) -> np.ndarray:
         return np.log((rates * draws.sizes + 0.5) / (draws.sizes + 1.0))
 
-    low, high = range_interval(smooth(draws.observed), smooth(draws.means), draws.thin, level)
+    low, high = range_interval(smooth(draws.centre), smooth(draws.means), draws.thin, level)
     return np.exp(-high), np.exp(-low)
 
 

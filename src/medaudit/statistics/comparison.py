@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from medaudit.errors import DataError, UsageError
 
-FloatArray = np.ndarray
-IntArray = np.ndarray
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """The design of a comparison between groups; every test and interval of this room starts from one.
 
@@ -24,11 +22,11 @@ class Comparison:
     which groups are compared (sources), or is ``None`` for a pooled comparison. Build it with :func:`compare`.
     """
 
-    groups: IntArray
+    groups: np.ndarray
     n_groups: int
-    clusters: IntArray
+    clusters: np.ndarray
     n_clusters: int
-    strata: IntArray | None = None
+    strata: np.ndarray | None = None
 
     @cached_property
     def known(self) -> np.ndarray:
@@ -41,7 +39,7 @@ class Comparison:
         return int(self.known.sum())
 
     @cached_property
-    def group_of_cluster(self) -> IntArray:
+    def group_of_cluster(self) -> np.ndarray:
         """The group of each cluster, (C,) int64, -2 where a cluster's cases belong to several groups."""
         low = np.full(self.n_clusters, self.n_groups, dtype=np.int64)
         high = np.full(self.n_clusters, -1, dtype=np.int64)
@@ -55,12 +53,12 @@ class Comparison:
         return bool(np.all(self.group_of_cluster >= 0))
 
     @cached_property
-    def cases_per_group(self) -> IntArray:
+    def cases_per_group(self) -> np.ndarray:
         """Number of cases in each group, (G,)."""
         return np.bincount(self.groups[self.known], minlength=self.n_groups)
 
     @cached_property
-    def clusters_per_group(self) -> IntArray:
+    def clusters_per_group(self) -> np.ndarray:
         """Number of clusters with a case in each group, (G,): the sample size that counts."""
         pairs = np.unique(self.clusters[self.known] * self.n_groups + self.groups[self.known])
         return np.bincount(pairs % self.n_groups, minlength=self.n_groups)
@@ -81,13 +79,14 @@ def compare(
     groups: ArrayLike,
     n_groups: int | None = None,
     *,
-    clusters: ArrayLike | Sequence[object] | None = None,
+    clusters: Iterable[Any] | None = None,
     strata: ArrayLike | None = None,
 ) -> Comparison:
     """Return the :class:`Comparison` of the cases' ``groups``.
 
-    ``groups`` (n,) int codes, -1 = unknown; ``clusters`` (n,) of anything hashable, by default every case is
-    its own; ``strata`` (n,) int codes, -1 = unknown. A case of unknown group or stratum is not compared.
+    ``groups`` (n,) int codes, -1 = unknown; ``clusters`` (n,) of anything hashable, by default every case is its own,
+    and so is a case whose cluster is ``None`` or NaN; ``strata`` (n,) int codes, -1 = unknown. A case of unknown group
+    or stratum is not compared.
     Raises :class:`UsageError` where lengths differ or a code is out of range.
     """
     codes = np.asarray(groups, dtype=np.int64)
@@ -101,15 +100,13 @@ def compare(
     if clusters is None:
         raw: np.ndarray = np.arange(codes.size)
     else:
-        index: dict[object, int] = {}
-        items = clusters.tolist() if isinstance(clusters, np.ndarray) else clusters
-        raw = np.fromiter((index.setdefault(c, len(index)) for c in items), dtype=np.int64)  # type: ignore[union-attr]
+        raw = _codes_of(clusters)
         _same_length("clusters", raw, codes)
     dense, n_clusters = _dense(raw, codes >= 0)
     return Comparison(codes, count, dense, n_clusters, strata)
 
 
-def as_columns(values: ArrayLike, comparison: Comparison) -> FloatArray:
+def as_columns(values: ArrayLike, comparison: Comparison) -> np.ndarray:
     """Return ``values`` (n,) or (n, m) as (n, m) float64, NaN = missing.
 
     Raises :class:`DataError` if an infinite value would enter a mean: the policy for empty masks comes first.
@@ -125,7 +122,14 @@ def as_columns(values: ArrayLike, comparison: Comparison) -> FloatArray:
     return matrix
 
 
-def _dense(codes: np.ndarray, keep: np.ndarray) -> tuple[IntArray, int]:
+def _codes_of(clusters: Iterable[Any]) -> np.ndarray:
+    index: dict[object, int] = {}
+    # NaN is not equal to itself; a new object is a key of its own.
+    keys = (object() if item is None or item != item else item for item in clusters)
+    return np.fromiter((index.setdefault(key, len(index)) for key in keys), dtype=np.int64)
+
+
+def _dense(codes: np.ndarray, keep: np.ndarray) -> tuple[np.ndarray, int]:
     found, dense = np.unique(codes[keep], return_inverse=True)
     result = np.full(codes.shape, -1, dtype=np.int64)
     result[keep] = dense

@@ -70,8 +70,9 @@ def _blocks(comparison: Comparison) -> Blocks:
     )
     order = np.lexsort((strata, clusters))
     starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
+    members_by_cluster = np.split(order, starts[1:]) if order.size else []
     classes: dict[tuple[int, ...], list[np.ndarray]] = {}
-    for code, members in enumerate(np.split(order, starts[1:])):
+    for code, members in enumerate(members_by_cluster):
         pattern = tuple(strata[members].tolist())
         if comparison.nested:
             classes.setdefault(tuple(sorted(set(pattern))), []).append(np.array([code]))

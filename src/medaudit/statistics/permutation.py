@@ -194,7 +194,8 @@ def _stratum_means(rows: np.ndarray, comparison: Comparison, grand: np.ndarray) 
         return grand[None, :]
     codes = comparison.strata[comparison.known]
     finite = np.isfinite(rows)
-    sums, sizes = np.zeros((codes.max() + 1, rows.shape[1])), np.zeros((codes.max() + 1, rows.shape[1]))
+    shape = (int(codes.max(initial=-1)) + 1, rows.shape[1])
+    sums, sizes = np.zeros(shape), np.zeros(shape)
     np.add.at(sums, codes, np.where(finite, rows, 0.0))
     np.add.at(sizes, codes, finite.astype(np.float64))
     return (sums / np.maximum(sizes, 1.0))[codes]
