@@ -9,12 +9,18 @@ import typer
 
 app = typer.Typer(
     help="List the known datasets, describe one, check its folder.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="The dataset's folder.")]
 Name = Annotated[str, typer.Argument(metavar="DATASET", help="A name from `medaudit data list`.")]
+
+
+@app.callback()
+def _root(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command("list")
@@ -38,13 +44,14 @@ def describe(name: Name, data: Data = None, json: Json = False) -> None:
     from medaudit import datasets
     from medaudit.cli import show
 
-    dataset = datasets.find(name)
-    show.description(dataset, dataset.load(data) if data else None, json=json)
+    show.description(datasets.find(name), datasets.load(name, data) if data else None, json=json)
 
 
 @app.command()
 def check(
-    name: Name, data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The dataset's folder.")]
+    name: Name,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The dataset's folder.")],
+    json: Json = False,
 ) -> None:
     """Check that a dataset's folder has what its table promises; exit code 1 if something is missing.
 
@@ -54,4 +61,4 @@ def check(
     from medaudit.cli import show
 
     cohort = datasets.load(name, data)
-    raise typer.Exit(show.problems(cohort, datasets.check(cohort)))
+    raise typer.Exit(show.problems(cohort, datasets.check(cohort), json=json))

@@ -51,7 +51,9 @@ def labels(
     ] = ["dice", "hd95_mm"],
     cluster: options.Cluster = None,
     margin: options.Margin = [],
-    label: Annotated[int | None, typer.Option(help="Foreground value of label maps, or segment of DICOM SEG.")] = None,
+    label: Annotated[
+        int | None, typer.Option(min=1, help="Foreground value of label maps, or segment of DICOM SEG.")
+    ] = None,
     tolerance: Annotated[list[float], typer.Option("--tolerance-mm", help="Tolerances of NSD, mm.")] = [
         1.0,
         2.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -39,8 +40,14 @@ def _root(
 
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line; exit with 0, with 2 for a mistake in the call, with 1 for bad data."""
+    # Not `app(...)`: typer's own loop turns a Ctrl-C into a silent 130 and a closed pipe into a failure.
+    command = typer.main.get_command(app)
     try:
-        code = app(args=arguments, standalone_mode=False)
+        with command.make_context("medaudit", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            command.invoke(context)
+            sys.stdout.flush()  # here, where a closed pipe is understood, and not when Python ends
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
     except typer.TyperException as error:
         _stop(error.format_message(), error.exit_code)
     except UsageError as error:
@@ -48,11 +55,19 @@ def run(arguments: list[str] | None = None) -> None:
     except DataError as error:
         _stop(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
-        _stop("stopped; the same command continues where it was", 130)
+        _stop("stopped; what was measured is kept, and the same command continues where it was", 130)
     except BrokenPipeError:  # `medaudit ... | head` closed our output: that is the reader's right
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes
         sys.exit(0)
-    sys.exit(code if isinstance(code, int) else 0)
+    except OSError as error:
+        _stop(_of_the_system(error), 1)
+    sys.exit(0)
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return what the operating system refused, where no room knew how to say it better: a full disk, a permission."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{(error.strerror or str(error)).lower()}; mend that and run the same command again"
 
 
 def _stop(message: str, code: int) -> None:

@@ -16,7 +16,7 @@ def metrics(
         typer.Option(metavar="MM", help="Pixel spacing for formats without one: 0.8 or '0.8;0.8;1.1'."),
     ] = None,
     label: Annotated[
-        list[int], typer.Option("--label", help="Labels to compare in label maps; repeat for several.")
+        list[int], typer.Option("--label", min=1, help="Labels to compare in label maps; repeat for several.")
     ] = [],
     tolerance: Annotated[list[float], typer.Option("--tolerance-mm", help="Tolerances of NSD, mm.")] = [
         1.0,

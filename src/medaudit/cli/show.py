@@ -24,6 +24,14 @@ MARK = {
 }
 
 
+class Terminal(Console):
+    """Standard output in tables and colours; a closed pipe is the caller's to judge."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what rich would turn into exit code 1."""
+        raise BrokenPipeError
+
+
 def findings(found: Iterable[Finding], *, out: Path | None, json: bool, quiet: bool) -> None:
     """Print the findings as a table, or all of them as JSON; nothing where ``quiet``."""
     found = list(found)
@@ -39,7 +47,7 @@ def findings(found: Iterable[Finding], *, out: Path | None, json: bool, quiet: b
     table.add_column("")
     for finding in shown:
         table.add_row(MARK[finding.verdict], escape(finding.id), escape(finding.claim))
-    console = Console(soft_wrap=False)
+    console = Terminal()
     console.print(table)
     others = Counter(finding.verdict for finding in found if finding not in shown)
     if others:
@@ -80,7 +88,7 @@ def datasets(known: Mapping[str, Dataset], simulators: Mapping[str, Any], *, jso
         table.add_row(dataset.name, escape(dataset.title), escape(dataset.licence))
     for name, simulator in simulators.items():
         table.add_row(name, escape(simulator.title), "simulated")
-    Console().print(table)
+    Terminal().print(table)
 
 
 def description(dataset: Dataset, cohort: Cohort | None, *, json: bool) -> None:
@@ -118,14 +126,23 @@ def description(dataset: Dataset, cohort: Cohort | None, *, json: bool) -> None:
             print(f"{key:<10} {', '.join(value) if isinstance(value, list) else value}")
 
 
-def problems(cohort: Cohort, found: list[str]) -> int:
+def problems(cohort: Cohort, found: list[str], *, json: bool) -> int:
     """Print what a dataset's folder lacks; return the exit code, 1 if it lacks something."""
-    for line in found:
-        print(line)
-    if not found:
-        patients = cohort.clusters.n_unique()
+    about = {
+        "dataset": cohort.name,
+        "cases": len(cohort),
+        "patients": int(cohort.clusters.n_unique()),
+        "roles": sorted(cohort.roles),
+        "problems": found,
+    }
+    if json:
+        print(json_.dumps(about, indent=1))
+    elif found:
+        text(found)
+    else:
         print(
-            f"{cohort.name}: complete ({len(cohort):,} cases, {patients:,} patients, {', '.join(sorted(cohort.roles))})"
+            f"{cohort.name}: complete ({about['cases']:,} cases, {about['patients']:,} patients, "
+            f"{', '.join(cohort.roles)})"
         )
     return 1 if found else 0
 
