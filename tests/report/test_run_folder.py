@@ -137,11 +137,20 @@ def test_a_figure_named_after_a_finding_gets_a_file_name(tmp_path):
     ],
 )
 def test_a_folder_of_another_run_is_refused_with_what_differs(tmp_path, change, said):
-    Run.open(tmp_path / "run", **STUDY).close()
+    Run.open(tmp_path / "run", **STUDY).finish()
     before = (tmp_path / "run/run.json").read_bytes()
     with pytest.raises(UsageError, match=said):
         Run.open(tmp_path / "run", **{**STUDY, **change})
     assert (tmp_path / "run/run.json").read_bytes() == before
+
+
+def test_inputs_may_be_mended_until_the_run_is_finished(tmp_path):
+    with Run.open(tmp_path / "run", **STUDY) as run:
+        run.rows().append("case-1", measure(1), "v1")
+    mended = {**STUDY, "inputs": {"cases.csv": "ffff"}}
+    with Run.open(tmp_path / "run", **mended) as run:
+        assert list(run.rows().done) == ["case-1"]
+    assert Run.read(tmp_path / "run").inputs == {"cases.csv": "ffff"}
 
 
 def test_other_versions_are_another_run(tmp_path, monkeypatch):

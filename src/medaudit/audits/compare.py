@@ -56,6 +56,15 @@ class Ruler:
         }
 
 
+def names(ruler: Ruler) -> tuple[str, ...]:
+    """Return the names of the numbers that a case's row can have, of a volume or of a picture."""
+    of_axes = [
+        segmentation(np.ones((2,) * axes, np.uint8), np.ones((2,) * axes, np.uint8), 1.0, **ruler.definitions)
+        for axes in (3, 2)
+    ]
+    return tuple(dict.fromkeys((*of_axes[0], *of_axes[1], *(["hd95_voxels"] if ruler.challenge_compat else []))))
+
+
 def case(case: Case, roles: dict[str, Role], ruler: Ruler) -> dict[str, Any]:
     """Return one row of measurements: ``case_id``, ``ruler``, the numbers with units, the hash of both files.
 
@@ -67,18 +76,18 @@ def case(case: Case, roles: dict[str, Role], ruler: Ruler) -> dict[str, Any]:
         numbers = segmentation(reference.array, prediction.array, spacing, **ruler.definitions)
         if ruler.challenge_compat:  # in voxels, and by other rules: a number of its own
             numbers = {**numbers, "hd95_voxels": challenge_hd95_voxels(reference.array, prediction.array)}
+        files_sha256 = hash_files([case.files[role] for role in (ruler.reference, ruler.prediction)])
     except (DataError, OSError, MemoryError) as error:
         message = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
-        named = message if case.case_id in message else f"case {case.case_id}: {message}"
+        named = message if message.startswith("case ") else f"case {case.case_id}: {message}"
         raise DataError(named) from error
-    files = [case.files[role] for role in (ruler.reference, ruler.prediction)]
     known = reference.spacing_mm is not None or prediction.spacing_mm is not None
     return {
         "case_id": case.case_id,
         "ruler": ruler.name,
         **numbers,
         "spacing_known": known,
-        "files_sha256": hash_files(files),
+        "files_sha256": files_sha256,
     }
 
 
@@ -132,31 +141,45 @@ def pair(
     return by_label if len(labels) > 1 else next(iter(by_label.values()))
 
 
-def fingerprint(case: Case, ruler: Ruler) -> str:
-    """Return what tells whether a case's files are still those that were measured: size and time of change."""
-    parts = []
-    for role in (ruler.reference, ruler.prediction):
-        path = case.files[role]
-        try:
-            about = path.stat() if path is not None and str(path) != EMPTY else None
-        except OSError:
-            about = None
-        parts.append(f"{path and path.name}:{about and about.st_size}:{about and about.st_mtime_ns}")
-    return "|".join(parts)
+def fingerprint(case: Case, roles: dict[str, Role], ruler: Ruler) -> str:
+    """Return what tells whether a case would be measured alike: its files' places, sizes and times, how they are read.
+
+    The files are not opened: a cohort that was measured must be seen to be so in seconds.
+    """
+    said = [str(case.spacing_mm)]
+    for name in (ruler.reference, ruler.prediction):
+        path, role = case.files[name], roles[name]
+        said.append(f"{path if path is None or str(path) == EMPTY else path.resolve()}:{role.fill}:{role.label}")
+        for file in _files(path):
+            try:
+                about = file.stat()
+                said.append(f"{about.st_size}:{about.st_mtime_ns}")
+            except OSError:
+                said.append("missing")
+    return "|".join(said)
 
 
-def hash_files(files: list[Path | None]) -> str:
+def hash_files(paths: list[Path | None]) -> str:
     """Return the SHA-256 of the files' contents, one after the other; a folder's files in order of their names."""
     digest = hashlib.sha256()
-    for file in files:
-        if file is None or str(file) == EMPTY:
+    for path in paths:
+        if path is None or str(path) == EMPTY:
             digest.update(b"empty:")
-            continue
-        for part in sorted(p for p in file.rglob("*") if p.is_file()) if file.is_dir() else [file]:
-            with part.open("rb") as stream:
+        for file in _files(path):
+            with file.open("rb") as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)
     return digest.hexdigest()
+
+
+def _files(path: Path | None) -> list[Path]:
+    """Return the files behind a path of the table: a folder's files, the archive of ``masks.npz#name``."""
+    if path is None or str(path) == EMPTY:
+        return []
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    archive, inside, _ = str(path).partition(".npz#")
+    return [Path(f"{archive}.npz") if inside else path]
 
 
 def _read(case: Case, name: str, role: Role) -> Volume | None:

@@ -503,6 +503,7 @@ def usable_scores(scores: pl.DataFrame, settings: Settings) -> tuple[dict[str, n
             numbers = [c for c, kind in scores.schema.items() if kind.is_numeric()]
             raise UsageError(f"no measure is called '{name}'; there are: {', '.join(numbers)}")
         values = scores[name].cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
+        rules.check_range(name, values, scores["case_id"].to_list(), settings.lower_is_better)
         endless = np.isinf(values)
         if endless.any():
             known = "image_diagonal_mm" in scores.columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 
 import polars as pl
 from joblib import Parallel, cpu_count, delayed
@@ -32,7 +33,7 @@ def measure(
     """
     roles = {name: cohort.roles[name] for name in (ruler.reference, ruler.prediction)}
     cases = list(cohort.cases(*roles))
-    prints = {case.case_id: compare.fingerprint(case, ruler) for case in cases}
+    prints = {case.case_id: compare.fingerprint(case, roles, ruler) for case in cases}
     bad: dict[str, str] = {}
     with run.rows("measurements") as rows:
         left = set(rows.todo(prints))
@@ -42,10 +43,11 @@ def measure(
                 bad[case_id] = problem
             else:
                 rows.append(case_id, row, prints[case_id])
+        bad = {case.case_id: bad[case.case_id] for case in cases if case.case_id in bad}  # whoever was read first
+        if len(bad) == len(cases):
+            raise DataError(f"none of the {len(cases)} cases can be measured; the first: {next(iter(bad.values()))}")
         if bad and not skip_bad:
             raise DataError(_summary(bad, len(cases)))
-        if len(bad) == len(cases):
-            raise DataError(f"none of the {len(cases)} cases could be measured; the first: {next(iter(bad.values()))}")
         return rows.finish([case.case_id for case in cases if case.case_id not in bad]), bad
 
 
@@ -55,12 +57,19 @@ def _stream(cases: list[Case], roles: dict[str, Role], ruler: compare.Ruler, job
         yield from (compare.attempt(case, roles, ruler) for case in cases)
         return
     pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs", inner_max_num_threads=1)
-    yield from pool(delayed(compare.attempt)(case, roles, ruler) for case in cases)
+    try:
+        yield from pool(delayed(compare.attempt)(case, roles, ruler) for case in cases)
+    except BrokenProcessPool:
+        raise DataError(
+            "a process that measured cases was killed, most often because memory ran out; what was measured is kept: "
+            f"run the same command with fewer than {workers} --jobs"
+        ) from None
 
 
 def _with_progress(stream: Iterator[compare.Outcome], total: int, todo: int, show: bool) -> Iterator[compare.Outcome]:
+    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not show, transient=True) as bar:
+    with Progress(*columns, console=console, disable=not (show and console.is_terminal), transient=True) as bar:
         task = bar.add_task("measuring cases", total=total, completed=total - todo)
         for outcome in stream:
             yield outcome

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from medaudit.errors import UsageError
+from medaudit.errors import DataError, UsageError
 from medaudit.statistics import top_fraction
 
 _COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -118,6 +119,48 @@ def parse(text: str, measures: Sequence[Measure]) -> Outcome:
     return Outcome(rule, name, threshold[2], float(threshold[3]), higher_is_better=better)
 
 
+def check(
+    measures: Sequence[str],
+    outcomes: Sequence[str],
+    margins: Sequence[str],
+    lower_is_better: Sequence[str],
+    cap_mm: float,
+    known: Collection[str],
+) -> None:
+    """Raise UsageError for a measure that is not ``known``, and for a rule, margin or direction of no measure."""
+    for name in measures:
+        if name not in known:
+            raise UsageError(f"no measure is called '{name}'; {_nearest(name, known)}")
+    # nDSC accompanies Dice wherever the masks are at hand.
+    names = [*measures, *(["ndsc"] if "dice" in measures and "reference_voxels" in known else [])]
+    for text in outcomes:
+        parse(text, [measure(name, np.zeros(0), (), lower_is_better) for name in names])
+    for what, given, there in (
+        ("--margin", _margins(margins), [*names, "rate"]),
+        ("--lower-is-better", lower_is_better, names),
+    ):
+        stray = next((name for name in given if name not in there), None)
+        if stray is not None:
+            raise UsageError(f"{what} names '{stray}', which is not compared; there are: {', '.join(there)}")
+    if not 0 < cap_mm < np.inf:
+        raise UsageError(f"--cap-mm is {cap_mm:g}; expected a distance in mm above 0, for an object that was missed")
+
+
+def check_range(name: str, values: np.ndarray, case_ids: Sequence[str], lower_is_better: Sequence[str] = ()) -> None:
+    """Raise DataError naming the first case whose score cannot be one; only what is better low may be infinite."""
+    of = measure(name, values, (), lower_is_better)
+    low, high = of.bounds
+    endless = np.isinf(values) & (of.higher_is_better | (values < 0))
+    bad = np.flatnonzero(endless | (values < low - 1e-9) | (values > high + 1e-9))
+    if bad.size:
+        expected = "a number from 0 to 1; divide percentages by 100" if high == 1 else "0 mm or more"
+        more = f" (and {bad.size - 1} more)" if bad.size > 1 else ""
+        raise DataError(
+            f"case {case_ids[int(bad[0])]}{more}: {name} is {values[bad[0]]:g}; "
+            f"expected {expected if np.isfinite(low) else 'a finite number'}"
+        )
+
+
 def default_outcomes(measures: Sequence[Measure]) -> list[str]:
     """Return the papers' outcomes: Dice > 0.8 (arXiv 2511.00477), the best quarter by each measure (2510.27421)."""
     rules = ["dice>0.8"] if any(m.name == "dice" for m in measures) else []
@@ -127,6 +170,11 @@ def default_outcomes(measures: Sequence[Measure]) -> list[str]:
 def rate_margin(margins: Sequence[str]) -> float:
     """Return the margin for differences of success rates: ``--margin rate=0.1``."""
     return _margins(margins).get("rate", RATE_MARGIN)
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}"
 
 
 def _margins(margins: Sequence[str]) -> dict[str, float]:

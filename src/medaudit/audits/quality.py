@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from medaudit.audits.compared import Compared
 from medaudit.audits.conclude import Draft, insufficient
-from medaudit.cohort import Cohort
+from medaudit.cohort import Cohort, numeric
 from medaudit.errors import UsageError
 from medaudit.metrics import ChallengeScore, challenge_score
 from medaudit.report import Verdict
@@ -68,7 +70,9 @@ def ratings(groups: Compared, cohort: Cohort) -> list[Draft]:
 def challenge(cohort: Cohort, scores: pl.DataFrame, *, compat: bool) -> ChallengeScore:
     """Return the MAMA-MIA challenge's score of the audited masks; see :func:`medaudit.metrics.challenge_score`."""
     variables = [name for name in ("age", "menopausal_status", "menopause", "breast_density") if name in cohort.table]
-    table = {name: cohort.table[name].to_list() for name in variables}
+    table: dict[str, Any] = {name: cohort.table[name].to_list() for name in variables}
+    if "age" in variables:
+        table["age"] = numeric(cohort, "age")
     table |= {name: scores[name].to_list() for name in scores.columns if name in ("dice", "hd95_mm", "hd95_voxels")}
     if not variables:
         raise UsageError(f"{cohort.name}: the challenge score needs a column age, menopause or breast_density")

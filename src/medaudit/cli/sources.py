@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medaudit import datasets
 from medaudit.cohort import Cohort
-from medaudit.errors import UsageError
+from medaudit.errors import DataError, UsageError
 
 
 def cohort(
@@ -33,6 +33,8 @@ def cohort(
             raise UsageError(f"--dataset {dataset} needs --data DIR, the dataset's folder")
         found = datasets.load(dataset, data)
     elif cases is not None:
+        if data is not None and not data.is_dir():
+            raise DataError(f"{data}: no such folder; --data is the folder that the table's paths start from")
         found = Cohort.read(cases, patient_id=cluster, root=data)
     else:
         if out is None:
@@ -46,9 +48,7 @@ def cohort(
     if label is not None:
         masks = {name: replace(role, label=label) for name, role in found.roles.items() if name != "image"}
         found = replace(found, roles={**found.roles, **masks})
-    if dataset is not None and cluster is not None:
-        found = replace(found, table=found.table.with_columns(patient_id=found.column(cluster)))
-    return found
+    return found if cases is not None else _clustered(found, cluster)
 
 
 def scores(table: Path | None, *, simulate: str | None, size: int, seed: int, cluster: str | None) -> Cohort:
@@ -57,4 +57,11 @@ def scores(table: Path | None, *, simulate: str | None, size: int, seed: int, cl
         raise UsageError("give a TABLE of scores, or --simulate NAME")
     if table is not None:
         return Cohort.read(table, patient_id=cluster, number_cases=True)
-    return datasets.simulated_scores(str(simulate), size=size, seed=seed)
+    return _clustered(datasets.simulated_scores(str(simulate), size=size, seed=seed), cluster)
+
+
+def _clustered(cohort: Cohort, cluster: str | None) -> Cohort:
+    """Return the cohort with the patients that ``--cluster`` names."""
+    if cluster is None:
+        return cohort
+    return replace(cohort, table=cohort.table.with_columns(patient_id=cohort.column(cluster)))

@@ -188,10 +188,23 @@ class Cohort:
         return Path(path) if path == EMPTY or Path(path).is_absolute() else self.root / path
 
     def _fill_template(self, template: str) -> pl.Series:
-        fields = [name for _, name, _, _ in string.Formatter().parse(template) if name]
-        columns = {name: self.column(name).cast(pl.String).to_list() for name in fields}
-        rows = [{name: values[i] for name, values in columns.items()} for i in range(len(self))]
-        return pl.Series([None if None in row.values() else template.format_map(row) for row in rows], dtype=pl.String)
+        try:
+            pieces = list(string.Formatter().parse(template))
+        except ValueError:  # a brace without its partner
+            pieces = [("", "", None, None)]
+        if any(name == "" or form or conversion for _, name, form, conversion in pieces):
+            raise UsageError(
+                f"cannot read the path template '{template}'; "
+                "expected names of columns in braces, as 'masks/{case_id}.nii.gz'"
+            )
+        columns = {name: self.column(name).cast(pl.String).to_list() for _, name, _, _ in pieces if name is not None}
+
+        def path(row: int) -> str | None:
+            if any(column[row] is None for column in columns.values()):
+                return None
+            return "".join(text if name is None else text + columns[name][row] for text, name, _, _ in pieces)
+
+        return pl.Series([path(row) for row in range(len(self))], dtype=pl.String)
 
 
 def _no_column(table: str, name: str, columns: list[str]) -> str:

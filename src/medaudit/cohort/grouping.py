@@ -15,6 +15,9 @@ from medaudit.errors import DataError, UsageError
 UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown", "not available", "not known", "missing")
 """Spellings, in lower case, that mean that an attribute is not known."""
 
+MOST_GROUPS = 40
+"""An attribute of more values than this was hardly meant to be groups: an id, or a number without edges."""
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -100,8 +103,15 @@ class Grouping:
             crossed = np.where(known, codes * len(names) + more, -1)
             every = [f"{a} × {b}" for a in labels for b in names]
             present = np.unique(crossed[known])
+            if not present.size:
+                raise DataError(_nothing_known(cohort, self.name))
             codes = np.where(known, np.searchsorted(present, crossed), -1)
             labels, values = tuple(every[i] for i in present), None
+        if len(labels) > MOST_GROUPS:
+            raise UsageError(
+                f"{cohort.name}: {self.name} makes {len(labels)} groups, more than the {MOST_GROUPS} that can be "
+                "compared; cross fewer attributes, or coarser ones"
+            )
         return Groups(self.name, str(self), labels, codes.astype(np.int64), values)
 
 
@@ -145,6 +155,8 @@ def _apply_factor(factor: Factor, cohort: Cohort) -> tuple[np.ndarray, tuple[str
     column = cohort.column(factor.attribute)
     if factor.edges:
         values = numeric(cohort, factor.attribute)
+        if np.isnan(values).all():
+            raise DataError(_nothing_known(cohort, factor.attribute))
         side: Literal["left", "right"] = "left" if factor.closed == "right" else "right"
         codes = np.searchsorted(np.asarray(factor.edges), values, side=side)
         return np.where(np.isnan(values), -1, codes), factor.labels, values
@@ -155,15 +167,20 @@ def _apply_factor(factor: Factor, cohort: Cohort) -> tuple[np.ndarray, tuple[str
     text = text.set(text.str.to_lowercase().is_in(list(UNKNOWN)), None)
     labels = tuple(_in_order(text.drop_nulls().unique().to_list()))
     if not labels:
-        raise DataError(f"{cohort.name}: {factor.attribute} is unknown for all {len(cohort)} cases; nothing to compare")
-    if len(labels) > 40:
+        raise DataError(_nothing_known(cohort, factor.attribute))
+    if len(labels) > MOST_GROUPS:
+        cut = f"cut a number at edges, as '{factor.attribute}:40,55'"
         raise UsageError(
-            f"{cohort.name}: {factor.attribute} has {len(labels)} different values, too many for groups; "
-            f"cut a number at edges, as '{factor.attribute}:40,55'"
+            f"{cohort.name}: {factor.attribute} has {len(labels)} different values, more than the {MOST_GROUPS} groups "
+            f"that can be compared; {cut if column.dtype.is_numeric() else 'put the rare values together'}"
         )
     index = {label: i for i, label in enumerate(labels)}
     codes = np.asarray([-1 if value is None else index[value] for value in text], dtype=np.int64)
     return codes, labels, None
+
+
+def _nothing_known(cohort: Cohort, attribute: str) -> str:
+    return f"{cohort.name}: {attribute} is unknown for all {len(cohort)} cases; nothing to compare"
 
 
 def _in_order(labels: list[str]) -> list[str]:

@@ -36,6 +36,6 @@ def cannot_write(path: Path, error: OSError) -> DataError:
     else:
         why, mend = (error.strerror or str(error)).lower(), "mend that"
     return DataError(
-        f"cannot write {path}: {why}; what was measured so far is kept in {path.parent}: "
+        f"cannot write {path}: {why}; what was measured so far is kept: "
         f"{mend} and run the same command again, it goes on from there"
     )

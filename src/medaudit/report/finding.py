@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from medaudit.statistics import Estimate
 
 Verdict = Literal["supported", "refuted", "insufficient"]
@@ -32,16 +34,18 @@ class Finding:
     rests_on: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the finding as plain data, in the form of ``findings.json``."""
-        return {
-            "id": self.id,
-            "question": self.question,
-            "claim": self.claim,
-            "verdict": self.verdict,
-            "groups": {name: dict(numbers) for name, numbers in self.groups.items()},
-            "estimate": self.estimate.as_dict(),
-            "rests_on": list(self.rests_on),
-        }
+        """Return the finding as in ``findings.json``: strict JSON, ``None`` for a number that is not finite."""
+        return _strict(
+            {
+                "id": self.id,
+                "question": self.question,
+                "claim": self.claim,
+                "verdict": self.verdict,
+                "groups": self.groups,
+                "estimate": self.estimate.as_dict(),
+                "rests_on": self.rests_on,
+            }
+        )
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Finding:
@@ -62,6 +66,16 @@ class Finding:
             estimate=Estimate(**written),
             rests_on=tuple(entry["rests_on"]),
         )
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping):
+        return {str(key): _strict(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_strict(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: float | None) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import math
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 import medaudit
@@ -36,8 +34,9 @@ class Run:
     """One study of one set of inputs, in a folder.
 
     ``verb``, ``settings`` (with the seed), ``inputs`` (name to hash) and ``versions`` are what makes it this
-    run and no other: a folder goes on only under the same four. Use it as a context manager; the lock is
-    given back at the end.
+    run and no other: a folder goes on only under the same four. Until it is finished its inputs may be mended; each
+    row knows what it was measured from (:class:`Checkpoint`). Use it as a context manager; the lock is given back
+    at the end.
     """
 
     path: Path
@@ -78,7 +77,8 @@ class Run:
             finished = None
             if (path / RECORD).exists():
                 found = _read_record(path)
-                differences = _differences(found, wanted)
+                fixed = ("settings", "inputs", "versions") if found["finished"] else ("settings", "versions")
+                differences = _differences(found, wanted, fixed)
                 if differences:
                     raise UsageError(f"{path} holds another run: {differences}; choose another --out")
                 started, finished = found["started"], found["finished"]
@@ -135,8 +135,7 @@ class Run:
 
     def write_findings(self, findings: Sequence[Finding]) -> Path:
         """Write ``findings.json``, a list of findings, and return its path; it holds no time and no path."""
-        plain = [_json_value(finding.as_dict()) for finding in findings]
-        return self._write("findings.json", _json_bytes(plain))
+        return self._write("findings.json", _json_bytes([finding.as_dict() for finding in findings]))
 
     def write_text(self, name: str, text: str) -> Path:
         """Write a text (``report.html``) into the folder and return its path."""
@@ -246,12 +245,12 @@ def _read_record(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path / RECORD} is not the record of a medaudit run; choose another --out") from None
 
 
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Return at most three differences between two runs as a phrase; "" where they are the same."""
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], parts: Sequence[str]) -> str:
+    """Return at most three differences between two runs in ``parts`` as a phrase; "" where they are the same."""
     if found["verb"] != wanted["verb"]:
         return f"verb was {found['verb']}, now {wanted['verb']}"
     phrases = []
-    for part in ("settings", "inputs", "versions"):
+    for part in parts:
         before, now = _flat(found[part]), _flat(wanted[part])
         for key in dict.fromkeys((*now, *before)):
             if before.get(key) == now.get(key):
@@ -283,14 +282,3 @@ def _short(text: str | None) -> str:
 
 def _json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _json_value(value: Any) -> Any:
-    """Return ``value`` as strict JSON: no NumPy scalars, ``None`` for a number that is not finite."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, Mapping):
-        return {str(key): _json_value(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_json_value(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
