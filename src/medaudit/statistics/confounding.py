@@ -1,8 +1,8 @@
 """Is a pooled gap made by the source? The gap and its best-worst contrast before and after adjusting for it.
 
 The adjusted means come from the additive model y ~ group + source. Because both are categorical, the model needs only
-the counts and sums of the group x source table; so each bootstrap resample is one row of a matrix product and a
-(G - 1) x (G - 1) system (the sources are eliminated first), and 10,000 clustered refits take a fraction of a second.
+the counts and sums of the group x source table; so each bootstrap resample is one row of a matrix product and one
+system of G equations (the sources are eliminated first), and 10,000 clustered refits take a fraction of a second.
 """
 
 from __future__ import annotations

@@ -43,11 +43,11 @@ def rating_test(
     counts = np.zeros((int(rows.max(initial=-1)) + 1, comparison.n_groups))
     np.add.at(counts, (rows, chosen.groups[chosen.known]), 1)
     chi2, expected = _pearson(counts)
-    df = (int((counts.sum(1) > 0).sum()) - 1) * (int((counts.sum(0) > 0).sum()) - 1)
+    used_ratings, used_groups = int((counts.sum(1) > 0).sum()), int((counts.sum(0) > 0).sum())
     n = int(counts.sum())
-    if df < 1:
+    if min(used_ratings, used_groups) < 2:
         return RatingTest(counts.astype(np.int64), math.nan, 0, n, math.nan, math.nan, math.nan, math.nan)
-    smaller = min(int((counts.sum(1) > 0).sum()), int((counts.sum(0) > 0).sum())) - 1
+    df = (used_ratings - 1) * (used_groups - 1)
 
     units, labels = exchange_units(chosen)
     profile = np.zeros((labels.size, len(counts)), dtype=np.float32)
@@ -61,7 +61,7 @@ def rating_test(
         float(chi2),
         df,
         n,
-        math.sqrt(float(chi2) / (n * smaller)),
+        math.sqrt(float(chi2) / (n * (min(used_ratings, used_groups) - 1))),
         float(chdtrc(df, float(chi2))),
         (extreme + 1) / (n_permutations + 1),
         float(expected[expected > 0].min()),

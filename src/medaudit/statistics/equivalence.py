@@ -1,5 +1,4 @@
-"""When nothing was found: is it absent, or could it not be seen? Equivalence tests and the smallest detectable
-gap.
+"""When nothing was found: is it absent, or could it not be seen? Equivalence and the smallest detectable gap.
 
 Non-significance is not fairness. A gap is called absent only if its interval lies inside a margin; otherwise the
 smallest gap that this cohort could have shown with 80 % power is printed beside it.

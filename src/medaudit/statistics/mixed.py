@@ -41,12 +41,14 @@ def mixed_model(values: ArrayLike, comparison: Comparison, site: ArrayLike) -> G
     levels = np.unique(groups)
     if levels.size < 2 or np.unique(places).size < 2:
         return _failed(comparison, y.size, "a mixed model needs two groups and two sites")
+    if np.ptp(y) == 0:
+        return _failed(comparison, y.size, "the scores do not vary")
     design = np.column_stack([np.ones(y.size), groups[:, None] == levels[1:]]).astype(np.float64)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # In units of the SD, because the optimiser's tolerances are absolute.
-            unit = y.std() or 1.0
+            unit = y.std()
             fit = MixedLM(y / unit, design, groups=places).fit(reml=True)
     except (np.linalg.LinAlgError, ValueError) as error:
         return _failed(comparison, y.size, f"the mixed model could not be fitted ({error})")

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import chdtrc, ndtr
-from scipy.stats import rankdata
 
 from medaudit.statistics.comparison import Comparison
 from medaudit.statistics.disparity import pairs
@@ -57,7 +56,7 @@ def kruskal_wallis(values: ArrayLike, comparison: Comparison) -> ChiSquareTest:
     k = int((sizes > 0).sum())
     if k < 2 or np.ptp(y) == 0:
         return ChiSquareTest(math.nan, 0, n)
-    sums = np.bincount(groups, rankdata(y), comparison.n_groups)[sizes > 0]
+    sums = np.bincount(groups, _ranks(y), comparison.n_groups)[sizes > 0]
     h = 12 / (n * (n + 1)) * float((sums**2 / sizes[sizes > 0]).sum()) - 3 * (n + 1)
     h /= 1 - _tie_sum(y) / (n**3 - n)
     return ChiSquareTest(h, k - 1, n, (h - k + 1) / (n - k) if n > k else math.nan)
@@ -69,7 +68,7 @@ def dunn(values: ArrayLike, comparison: Comparison) -> PairwiseRanks:
     n, sizes = y.size, np.bincount(groups, minlength=comparison.n_groups)
     i, j = pairs(comparison.n_groups)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ranks = np.bincount(groups, rankdata(y), comparison.n_groups) / sizes
+        ranks = np.bincount(groups, _ranks(y), comparison.n_groups) / sizes
         variance = (n * (n + 1) / 12 - _tie_sum(y) / (12 * (n - 1))) * (1 / sizes[i] + 1 / sizes[j])
         z = (ranks[i] - ranks[j]) / np.sqrt(variance)
     p = 2 * ndtr(-np.abs(z))
@@ -93,7 +92,7 @@ def van_elteren(values: ArrayLike, comparison: Comparison) -> ChiSquareTest:
         n = int(inside.sum())
         if n < 2:
             continue
-        ranks = rankdata(y[inside])
+        ranks = _ranks(y[inside])
         sizes = np.bincount(groups[inside], minlength=size)
         weight = 1 / (n + 1)
         excess += weight * (np.bincount(groups[inside], ranks, size) - sizes * (n + 1) / 2)
@@ -107,7 +106,13 @@ def _ranked(values: ArrayLike, comparison: Comparison) -> tuple[np.ndarray, np.n
     y = np.asarray(values, dtype=np.float64)
     keep = comparison.known & ~np.isnan(y)
     # Ranks of ranks are the ranks, and infinite distances become finite.
-    return rankdata(y[keep]), comparison.groups[keep]
+    return _ranks(y[keep]), comparison.groups[keep]
+
+
+def _ranks(y: np.ndarray) -> np.ndarray:
+    """Return the ranks 1..n of ``y`` (n,), equal values sharing the mean of theirs."""
+    _, place, count = np.unique(y, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
 def _tie_sum(y: np.ndarray) -> float:
@@ -118,5 +123,5 @@ def _tie_sum(y: np.ndarray) -> float:
 def _rank_biserial(a: np.ndarray, b: np.ndarray) -> float:
     if a.size == 0 or b.size == 0:
         return math.nan
-    u = rankdata(np.concatenate([a, b]))[: a.size].sum() - a.size * (a.size + 1) / 2
+    u = _ranks(np.concatenate([a, b]))[: a.size].sum() - a.size * (a.size + 1) / 2
     return float(1 - 2 * u / (a.size * b.size))

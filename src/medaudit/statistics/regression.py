@@ -70,7 +70,7 @@ class LinearFit:
 
 
 def least_squares(y: np.ndarray, design: np.ndarray, clusters: np.ndarray | None = None) -> LinearFit:
-    """Return the fit of ``y`` (n,) on the independent columns of ``design`` (n, p).
+    """Return the fit of ``y`` (n,) on ``design`` (n, p), whose columns must be linearly independent.
 
     The covariance is HC3 (MacKinnon & White 1985), or, with ``clusters`` (n,), cluster-robust with the usual
     small-sample factor C/(C-1) (n-1)/(n-p), and C - 1 degrees of freedom. A case that alone decides a
@@ -206,7 +206,8 @@ def _nested(y: np.ndarray, given: np.ndarray, added: np.ndarray, who: np.ndarray
         return FTest(math.nan, 0, max(df2, 0), n, reason=f"{cause} {what} can be estimated from these groups")
     small = least_squares(y, given, who)
     large = least_squares(y, np.column_stack([given, added[:, chosen]]), who)
-    if large.residual_sum <= 1e-12 * small.residual_sum:
+    # Rounding leaves a residue even of constant scores, in proportion to their size.
+    if large.residual_sum <= max(1e-12 * small.residual_sum, 1e-20 * float(y @ y)):
         return FTest(math.nan, 0, df2, n, reason="the scores do not vary within groups")
     f = (small.residual_sum - large.residual_sum) / df1 / (large.residual_sum / df2)
     f_robust, _ = large.wald(slice(given.shape[1], None))

@@ -22,11 +22,10 @@ Ties = Literal["include", "exclude", "split"]
 
 
 def success(values: ArrayLike, threshold: float, *, better: Better = "higher", strict: bool = True) -> np.ndarray:
-    """Return 1.0 where a score is beyond ``threshold`` on the better side, else 0.0; NaN stays NaN. Shape of
-    ``values``.
+    """Return 1.0 where a score is beyond ``threshold`` on the better side, else 0.0, in the shape of ``values``.
 
-    ``strict``: Dice > 0.8 as in arXiv 2511.00477; otherwise the threshold itself is a success. An infinite
-    distance is a failure, not missing.
+    ``strict``: Dice > 0.8 as in arXiv 2511.00477; otherwise the threshold itself is a success. NaN stays
+    NaN; an infinite distance is a failure, not missing.
     """
     scores = np.asarray(values, dtype=np.float64)
     passed = _beyond(scores, threshold, better, strict)
@@ -86,8 +85,7 @@ def threshold_sweep(
     n_resamples: int = 2_000,
     seed: int | np.random.Generator = 0,
 ) -> Sweep:
-    """Return success rates, DPD and DIR of ``values`` (n,) at each of ``thresholds`` (T,) with pointwise
-    intervals.
+    """Return success rates, DPD and DIR of ``values`` (n,) at ``thresholds`` (T,) with pointwise intervals.
 
     One set of resampled patients serves all thresholds.
     """

@@ -76,7 +76,7 @@ def spline_trend(
     fit = least_squares(y, spline_basis(z, knots), who)
     basis = spline_basis(where, knots)
     curve = basis @ fit.coefficients
-    error = np.sqrt(np.einsum("ij,jk,ik->i", basis, fit.covariance, basis))
+    error = np.sqrt(np.maximum(((basis @ fit.covariance) * basis).sum(axis=1), 0.0))
     half = float(stdtrit(fit.df_robust, (1 + level) / 2)) * error
     overall, df = fit.wald(slice(1, None))
     bend, df_bend = fit.wald(slice(2, None))
