@@ -188,7 +188,7 @@ def gaps(groups: Compared, measure: Measure) -> Draft:
             )
         return "insufficient", (
             f"These data cannot tell whether {measure.words} differs by {groups.name}: a gap of {size} may be chance, "
-            f"and only one of {numerals.with_unit(float(detectable), measure.unit)} or more would have been seen."
+            f"and so few patients reliably show only gaps of {numerals.about(float(detectable), measure.unit)} or more."
         )
 
     return Draft(finding_id, question, numbers, estimate, judge, _rests_on(groups, measure.name), primary=primary)
@@ -251,7 +251,7 @@ def rates(groups: Compared, outcome: Outcome, margin: float) -> list[Draft]:
             return "refuted", f"All {groups.name} groups reach '{outcome.text}' equally often to within {margin:.0%}."
         return "insufficient", (
             f"These data cannot tell whether the {groups.name} groups reach '{outcome.text}' equally often ({share}): "
-            f"only a difference of {numerals.percent(float(detectable))} or more would have been seen."
+            f"so few patients reliably show only differences of {numerals.about(100 * float(detectable), '%')} or more."
         )
 
     def judge_ratio(e: Estimate) -> tuple[Verdict, str]:
@@ -318,8 +318,8 @@ def trend(groups: Compared, measure: Measure) -> Draft:
                 f"{numerals.with_unit(measure.margin, measure.unit)} or more over its middle 90 %."
             )
         return "insufficient", (
-            f"These data cannot tell whether {measure.words} changes with {groups.name}: only a change of "
-            f"{numerals.with_unit(detectable, measure.unit)} or more over its middle 90 % would have been seen."
+            f"These data cannot tell whether {measure.words} changes with {groups.name}: so few patients "
+            f"reliably show only changes of {numerals.about(detectable, measure.unit)} or more over its middle 90 %."
         )
 
     return Draft(finding_id, question, numbers, estimate, judge, _rests_on(groups, measure.name))
@@ -439,8 +439,8 @@ def masking(groups: Compared, measure: Measure) -> Draft:
                 f"No {groups.source and groups.source.name} hides a larger gap of {measure.words} than {pooled}.",
             )
         return "insufficient", (
-            f"No hidden gap of {measure.words} was seen; within {place}, one of "
-            f"{numerals.with_unit(largest.detectable, measure.unit)} or more would have been."
+            f"No hidden gap of {measure.words} was seen; the patients of {place} reliably show only gaps of "
+            f"{numerals.about(largest.detectable, measure.unit)} or more."
         )
 
     skipped = (f"{table.skipped} sources have fewer than two groups of {groups.min_patients} patients; not judged",)

@@ -101,7 +101,7 @@ def limits(result: Audit) -> list[str]:
     for groups in result.comparisons:
         if groups.comparable:
             primary = groups.measures[0]
-            seen = numerals.with_unit(float(groups.detectable[0]), primary.unit)
+            seen = numerals.about(float(groups.detectable[0]), primary.unit)
             said.append(
                 f"By {groups.name}, a gap of {primary.words} below {seen} would be missed in more than one of five "
                 "cohorts like this."

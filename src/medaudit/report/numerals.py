@@ -27,6 +27,13 @@ def with_unit(value: float, unit: str = "", decimals: int | None = None) -> str:
     return _joined(number(value, decimals), unit)
 
 
+def about(value: float, unit: str = "") -> str:
+    """Return a number to two significant digits with its unit, for what is only roughly known (a detectable gap)."""
+    if not math.isfinite(value) or value == 0:
+        return with_unit(value, unit)
+    return with_unit(value, unit, max(0, 1 - _magnitude(value)))
+
+
 def interval(low: float, high: float, unit: str = "") -> str:
     """Return ``0.021 to 0.085``: the word, since a dash could be read as a minus."""
     if math.isnan(low) or math.isnan(high):

@@ -78,7 +78,9 @@ def threshold_sweep(
     unit = alt.Scale(domain=[0, 1], clamp=True)
 
     x = alt.X("at:Q", title=None, scale=span, axis=alt.Axis(labels=False, ticks=False, grid=False))
-    legend = alt.Legend(orient="top", columns=3, symbolSize=400, symbolType="stroke")
+    # Long names would run into each other side by side.
+    columns = 3 if max(map(len, groups), default=0) <= 14 else 1
+    legend = alt.Legend(orient="top", columns=columns, labelLimit=420, symbolSize=400, symbolType="stroke")
     colours = [theme.GROUPS[i % len(theme.GROUPS)] for i in range(len(groups))]
     dashes = [list(theme.DASHES[i % len(theme.DASHES)]) for i in range(len(groups))]
     upper = lines.mark_line(strokeWidth=2.4).encode(
