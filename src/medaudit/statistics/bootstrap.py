@@ -148,14 +148,23 @@ def ratio_interval(draws: Draws, level: float = 0.95) -> Interval:
     """Return the interval of each 0/1 measure's DIR (smallest over largest rate), two arrays (m,).
 
     The construction of :func:`gap_interval` on log rates, with half a success added to every group, so that a
-    resample without a success stays finite (as Haldane's correction does for Katz intervals).
+    resample without a success stays finite (as Haldane's correction does for Katz intervals). The upper limit is a
+    percentile corrected for the number of pairs (Bonferroni), because the log of a small rate is too skewed for a
+    multiple of its SD: 3 successes in 69 against 48 in 150 would otherwise reach a ratio of 1.
     """
 
     def smooth(rates: np.ndarray) -> np.ndarray:
         return np.log((rates * draws.sizes + 0.5) / (draws.sizes + 1.0))
 
-    low, high = range_interval(smooth(draws.centre), smooth(draws.means), draws.thin, level)
-    return np.exp(-high), np.exp(-low)
+    centres, drawn = smooth(draws.centre), smooth(draws.means)
+    _, high = range_interval(centres, drawn, draws.thin, level)
+    i, j = pairs(centres.shape[-1])
+    apart = centres[:, i] - centres[:, j]
+    oriented = np.sign(apart) * (drawn[..., i] - drawn[..., j])
+    tail = np.full((1, apart.size), (1 - level) / (2 * i.size))
+    bound = _quantiles(oriented.reshape(len(oriented), -1), tail).reshape(apart.shape)
+    low = np.maximum(np.fmax.reduce(np.where(np.isfinite(apart), bound, np.nan), axis=-1, initial=np.nan), 0.0)
+    return np.exp(-high), np.where(np.isnan(high), np.nan, np.exp(-low))
 
 
 def gap_difference_interval(draws: Draws, a: int, b: int, level: float = 0.95) -> tuple[float, float, float]:
