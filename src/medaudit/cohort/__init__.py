@@ -4,8 +4,9 @@ from medaudit.cohort.cohort import EMPTY, Case, Cohort, Role, Source
 from medaudit.cohort.folds import folds
 from medaudit.cohort.geometry import check_geometry, on_common_grid
 from medaudit.cohort.grouping import Factor, Grouping, Groups, numeric
+from medaudit.cohort.reading import read_image, read_mask
 from medaudit.cohort.table import read_table
-from medaudit.cohort.volume import Volume, read_image, read_mask
+from medaudit.cohort.volume import Volume
 
 __all__ = [
     "EMPTY",
