@@ -6,7 +6,7 @@ The paper's protocol (its steps in brackets) and where it is found here:
 - [B, F] is a gap only a gap between data sources?: :func:`confounding`;
 - [C] the same audit of a model's predictions: point ``--labels`` at them;
 - [D, E] is a gap hidden by pooling the sources?: :func:`masking`, :func:`interaction`;
-- ratings of the masks by people, and quality tiers (arXiv 2511.00477, Table 1): :func:`ratings`.
+- ratings of the masks by people, and quality tiers (arXiv 2511.00477, Table 1): :func:`quality.ratings`.
 
 Beyond the paper (our choices): intervals and permutations by patient, multiplicity over the whole study, a margin below
 which a gap is ruled out, the smallest gap that these data could have shown, and three verdicts instead of two.
@@ -37,12 +37,13 @@ from medaudit.statistics import (
     gap,
     ratio,
     slope,
+    three_way,
 )
 from medaudit.statistics import interaction as interaction_test
 
 ALPHA = 0.05
 FOUR_FIFTHS = 0.8
-"""The disparate-impact ratio below which a disparity is flagged (the four-fifths rule; arXiv 2511.00477, section 3)."""
+"""The disparate-impact ratio below which a disparity is flagged (the four-fifths rule)."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,8 @@ def gaps(groups: Compared, measure: Measure) -> Draft:
 
     The gap is the largest minus the smallest group mean; its p-value is a permutation of patients between groups.
     """
-    finding_id, question = (
-        f"gap:{groups.name}:{measure.name}",
-        f"Is {measure.words} the same for all {groups.name} groups?",
-    )
+    finding_id = f"gap:{groups.name}:{measure.name}"
+    question = f"Is {measure.words} the same for all {groups.name} groups?"
     column = groups.column(measure)
     numbers = groups.numbers(column)
     primary = measure == groups.measures[0]
@@ -175,13 +174,14 @@ def gaps(groups: Compared, measure: Measure) -> Draft:
 
     def judge(e: Estimate) -> tuple[Verdict, str]:
         size = numerals.with_unit(e.value, measure.unit, numerals.decimals_of(e.low, e.high))
-        if e.p_adjusted < ALPHA:
+        verdict = three_way(e.p_adjusted, bound, measure.margin, alpha=ALPHA).verdict
+        if verdict == "supported":
             small = " It lies below the margin that matters." if e.high < measure.margin else ""
             return "supported", (
                 f"{measure.words} is {measure.worse()} for {groups.name} {worst} than for {groups.name} {best}: "
                 f"a gap of {size}, more than chance gives.{small}"
             )
-        if bound < measure.margin:
+        if verdict == "refuted":
             return "refuted", (
                 f"{measure.words} is the same for all {groups.name} groups to within "
                 f"{numerals.with_unit(measure.margin, measure.unit)}."
@@ -242,12 +242,13 @@ def rates(groups: Compared, outcome: Outcome, margin: float) -> list[Draft]:
     share = f"{numerals.percent(float(np.nanmin(observed)))} against {numerals.percent(float(np.nanmax(observed)))}"
 
     def judge_difference(e: Estimate) -> tuple[Verdict, str]:
-        if e.p_adjusted < ALPHA:
+        verdict = three_way(e.p_adjusted, bound, margin, alpha=ALPHA).verdict
+        if verdict == "supported":
             return (
                 "supported",
                 f"{groups.name} {worst} reaches '{outcome.text}' less often than {groups.name} {best}: {share}.",
             )
-        if bound < margin:
+        if verdict == "refuted":
             return "refuted", f"All {groups.name} groups reach '{outcome.text}' equally often to within {margin:.0%}."
         return "insufficient", (
             f"These data cannot tell whether the {groups.name} groups reach '{outcome.text}' equally often ({share}): "
@@ -309,10 +310,11 @@ def trend(groups: Compared, measure: Measure) -> Draft:
 
     def judge(e: Estimate) -> tuple[Verdict, str]:
         change = numerals.with_unit(abs(e.value) * span, measure.unit)
-        if e.p_adjusted < ALPHA:
+        verdict = three_way(e.p_adjusted, reach, measure.margin, alpha=ALPHA).verdict
+        if verdict == "supported":
             direction = "rises" if e.value > 0 else "falls"
             return "supported", (f"{measure.words} {direction} with {groups.name}: by {change} over its middle 90 %.")
-        if reach < measure.margin:
+        if verdict == "refuted":
             return "refuted", (
                 f"{measure.words} does not change with {groups.name} by "
                 f"{numerals.with_unit(measure.margin, measure.unit)} or more over its middle 90 %."
