@@ -153,12 +153,11 @@ def check_range(name: str, values: np.ndarray, case_ids: Sequence[str], lower_is
     endless = np.isinf(values) & (of.higher_is_better | (values < 0))
     bad = np.flatnonzero(endless | (values < low - 1e-9) | (values > high + 1e-9))
     if bad.size:
-        expected = "a number from 0 to 1; divide percentages by 100" if high == 1 else "0 mm or more"
+        value = values[bad[0]]
+        expected = "a number from 0 to 1" if high == 1 else "0 mm or more" if low == 0 else "a finite number"
+        mend = "; divide percentages by 100" if high == 1 and 1 < value <= 100 else ""
         more = f" (and {bad.size - 1} more)" if bad.size > 1 else ""
-        raise DataError(
-            f"case {case_ids[int(bad[0])]}{more}: {name} is {values[bad[0]]:g}; "
-            f"expected {expected if np.isfinite(low) else 'a finite number'}"
-        )
+        raise DataError(f"case {case_ids[int(bad[0])]}{more}: {name} is {value:g}; expected {expected}{mend}")
 
 
 def default_outcomes(measures: Sequence[Measure]) -> list[str]:

@@ -110,6 +110,8 @@ def slope(values: ArrayLike, x: ArrayLike, *, clusters: ArrayLike | None = None,
     method = "OLS, HC3" if clusters is None else "OLS, cluster-robust"
     if y.size < 3 or np.ptp(z) == 0:
         return Estimate("slope", math.nan, n=int(y.size), method=method)
+    if np.ptp(y) == 0:  # what rounding would leave as slope and error would pass for a trend
+        return Estimate("slope", 0.0, 0.0, 0.0, p=1.0, n=int(y.size), method=method)
     centre = z.mean()
     who = None if clusters is None else np.asarray(clusters)[keep]
     fit = least_squares(y, np.column_stack([np.ones_like(z), z - centre]), who)
