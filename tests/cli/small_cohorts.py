@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import nibabel as nib
 import numpy as np
+from PIL import Image
 
 FAST = ("--resamples", "100", "--min-patients", "5", "--jobs", "1", "--quiet")
 """Little statistics, in one process: these tests ask what is said, not how sure it is."""
@@ -62,7 +63,7 @@ def masks_of_two_readers(root: Path, n: int, *, missed: tuple[int, ...] = ()) ->
         centre, radius = rng.uniform(8, 16, 3), rng.uniform(4, 6)
         expert, auto = f"expert/c{i:03d}.nii.gz", f"auto/c{i:03d}.nii.gz"
         save(root / expert, ball(tuple(centre), radius))
-        save(root / auto, ball(tuple(centre + rng.normal(0, 0.7, 3)), radius if i not in missed else -1))
+        save(root / auto, ball(tuple(centre + rng.normal(0, 0.7, 3)), radius) * (i not in missed))
         rows.append(
             {
                 "case_id": f"c{i:03d}",
@@ -75,6 +76,28 @@ def masks_of_two_readers(root: Path, n: int, *, missed: tuple[int, ...] = ()) ->
             }
         )
     return write_table(root / "cases.csv", rows)
+
+
+def small_hc18(root: Path, heads: list[tuple[str, float]]) -> Path:
+    """Return a folder like HC18's: images, outlines and the table; automated masks lie in ``../hc18_automatic``.
+
+    ``heads`` are image names and head circumferences in mm; the automated head is a row smaller.
+    """
+    automatic = root.parent / "hc18_automatic"
+    for folder in (root / "training_set", automatic):
+        folder.mkdir(parents=True)
+    outline, head = np.zeros((2, 32, 32), np.uint8)
+    outline[4:28, 4:28] = 255
+    outline[5:27, 5:27] = 0
+    head[4:27, 4:28] = 255
+    for name, _ in heads:
+        Image.fromarray(outline // 2).save(root / f"training_set/{name}.png")
+        Image.fromarray(outline).save(root / f"training_set/{name}_Annotation.png")
+        Image.fromarray(head).save(automatic / f"{name}_automatic.png")
+    columns = ("filename", "pixel size(mm)", "head circumference (mm)")
+    rows = [dict(zip(columns, (f"{name}.png", 0.1, size), strict=True)) for name, size in heads]
+    write_table(root / "training_set_pixel_size_and_HC.csv", rows)
+    return root
 
 
 def labels(table: Path, out: Path, *more: object, by: str = "age:50") -> list[object]:
