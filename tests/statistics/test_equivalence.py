@@ -64,14 +64,15 @@ def test_three_groups_need_a_larger_gap_because_of_the_multiplicity():
     assert 1.03 < detectable_gap(draws)[0] / pair < bound + 0.02
 
 
-def test_the_gap_test_sees_the_detectable_gap_in_four_of_five_cohorts():
+@pytest.mark.parametrize("sds", [(1.0, 1.0, 1.0), (8.0, 1.0, 1.5)])
+def test_the_gap_test_sees_the_detectable_gap_in_four_of_five_cohorts_wherever_the_third_group_lies(sds):
     rng = np.random.default_rng(4)
     groups = np.repeat([0, 1, 2], [60, 150, 80])
-    comparison = compare(groups)
-    gap = detectable_gap(bootstrap_means(rng.normal(size=290), comparison, seed=0))[0]
-    shift = np.array([-gap / 2, 0, gap / 2])[groups]
-    seen = [
-        permutation_test(rng.normal(size=290) + shift, comparison, n_permutations=199, seed=s).p[0] <= 0.05
-        for s in range(150)
-    ]
-    assert 0.68 <= np.mean(seen) <= 0.92
+    comparison, sd = compare(groups), np.asarray(sds)[groups]
+    size = detectable_gap(bootstrap_means(rng.normal(0, sd), comparison, seed=0))[0]
+    power = []
+    for place in ((0, 1, 1), (0, 0, 1), (0, 0.5, 1), (0, 1, 0)):
+        shift = size * np.array(place)[groups]
+        tests = (permutation_test(rng.normal(shift, sd), comparison, n_permutations=199, seed=s) for s in range(150))
+        power.append(np.mean([test.p[0] <= 0.05 for test in tests]))
+    assert 0.68 <= min(power) <= 0.90

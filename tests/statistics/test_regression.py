@@ -115,7 +115,7 @@ def test_interaction_agrees_with_statsmodels(frame):
 
 def test_empty_cells_leave_fewer_interaction_contrasts_and_are_reported(frame):
     table = frame[~((frame.a == 2) & (frame.s >= 2))]
-    ours = interaction(table.y, table.a, table.s)
+    ours = interaction(table.y, table.a, table.s, min_cases=5)
     assert ours.df1 == 4
     assert "4 of 6" in ours.reason
     alone = interaction(frame.y, frame.a, frame.a)

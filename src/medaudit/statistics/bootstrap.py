@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
 from medaudit.statistics.comparison import Comparison, as_columns
-from medaudit.statistics.disparity import gap, group_means, pairs, pairwise_differences
+from medaudit.statistics.disparity import gap, group_means, pairs, pairwise_differences, ratio
 from medaudit.statistics.resampling import cluster_weights, resampling_blocks
 
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -164,7 +164,8 @@ def ratio_interval(draws: Draws, level: float = 0.95) -> Interval:
     tail = np.full((1, apart.size), (1 - level) / (2 * i.size))
     bound = _quantiles(oriented.reshape(len(oriented), -1), tail).reshape(apart.shape)
     low = np.maximum(np.fmax.reduce(np.where(np.isfinite(apart), bound, np.nan), axis=-1, initial=np.nan), 0.0)
-    return np.exp(-high), np.where(np.isnan(high), np.nan, np.exp(-low))
+    # A group without a success has the ratio 0, which half a success more would put outside of its own interval.
+    return np.minimum(np.exp(-high), ratio(draws.observed)), np.where(np.isnan(high), np.nan, np.exp(-low))
 
 
 def gap_difference_interval(draws: Draws, a: int, b: int, level: float = 0.95) -> tuple[float, float, float]:

@@ -16,6 +16,8 @@ from medaudit.statistics.disparity import pairs, pairwise_differences
 from medaudit.statistics.estimate import Estimate
 
 _SIMULATED = 20_000
+_WIDEST = 3
+"""The pairs with the largest standard errors, among which the one that is hardest to see is."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ def detectable_difference(error_a: float, error_b: float, *, alpha: float = 0.05
 def detectable_gap(draws: Draws, *, alpha: float = 0.05, power: float = 0.8) -> np.ndarray:
     """Return the smallest gap that the max-min test sees with ``power`` whichever pair it lies between, (m,).
 
-    The test's largest Welch t is simulated with the groups' bootstrap standard errors: two groups differ by
-    the gap, the others lie midway; the pair that is hardest to see counts. NaN if fewer than two groups can be
-    resampled.
+    The test's largest Welch t is simulated with the groups' bootstrap standard errors: two groups differ by the gap,
+    all others lie level with either of them or midway, and the pair and placement that are hardest to see
+    count. NaN if fewer than two groups can be resampled.
     """
     errors = standard_errors(draws)
     return np.array([_detectable(row[np.isfinite(row) & (row > 0)], alpha, power) for row in errors])
@@ -103,14 +105,16 @@ def _detectable(errors: np.ndarray, alpha: float, power: float) -> float:
     null = (noise[:, i] - noise[:, j]) / spread
     critical = np.quantile(np.abs(null).max(axis=1), 1 - alpha)
     hardest = 0.0
-    for a, b in zip(i, j, strict=True):
-        shape = np.zeros(errors.size)
-        shape[a], shape[b] = 0.5, -0.5
-        step = (shape[i] - shape[j]) / spread
-        low, high = 0.0, 20.0 * float(np.hypot(errors[a], errors[b]))
-        for _ in range(20):
-            middle = (low + high) / 2
-            seen = np.mean(np.abs(null + middle * step).max(axis=1) > critical)
-            low, high = (low, middle) if seen >= power else (middle, high)
-        hardest = max(hardest, high)
+    for k in np.argsort(spread)[-_WIDEST:]:
+        a, b = i[k], j[k]
+        for others in (0.5, 0.0, -0.5):
+            shape = np.full(errors.size, others)
+            shape[a], shape[b] = 0.5, -0.5
+            step = (shape[i] - shape[j]) / spread
+            low, high = 0.0, 20.0 * float(spread[k])
+            for _ in range(20):
+                middle = (low + high) / 2
+                seen = np.mean(np.abs(null + middle * step).max(axis=1) > critical)
+                low, high = (low, middle) if seen >= power else (middle, high)
+            hardest = max(hardest, high)
     return hardest

