@@ -233,3 +233,26 @@ def test_a_case_needs_no_id_in_a_table_of_scores(medaudit, tmp_path):
         }[suffix](file)
         said = medaudit("scores", file, "--by", "age:40,55", *QUICK, "--json")
         assert found(said)["gap:age:dice"]["estimate"]["n"] == N, suffix
+
+
+def test_a_score_may_be_called_anything_and_be_asked_for_by_that_name(audit):
+    findings = found(audit("--score", "dice", "--score", "F1 (mean)", **{"F1 (mean)": [i / N for i in range(N)]}))
+    assert {"gap:age:F1 (mean)", "dpd:age:top25:F1 (mean)"} < set(findings)
+    rules = ("--outcome", "F1 (mean) >= 0.5", "--outcome", "top 10 : F1 (mean)")
+    findings = found(audit("--score", "F1 (mean)", *rules, **{"F1 (mean)": [i / N for i in range(N)]}))
+    assert {"dpd:age:F1 (mean)>=0.5", "dpd:age:top10:F1 (mean)"} < set(findings)
+
+
+@pytest.mark.parametrize("within", ["age:45", "source*sex", "source"])
+def test_the_source_may_be_a_cut_or_a_crossing(audit, within):
+    findings = found(audit("--within", within, by="sex", sex=["f", "m"] * 30, source=["A", "A", "B"] * 20))
+    assert "confounding:sex:dice" in findings
+
+
+@pytest.mark.parametrize("role", ["case_id", "patient_id", "age", "dice"])
+def test_a_column_of_lists_is_named(medaudit, tmp_path, role):
+    table = tmp_path / "scores.parquet"
+    frame = pl.read_csv(scores(tmp_path / "scores.csv"))
+    frame.with_columns(pl.concat_list(role).alias(role)).write_parquet(table)
+    words = (f"the column '{role}' holds List", "expected one value a case")
+    medaudit("scores", table, "--by", "age:50", *QUICK).refuses(1, "scores.parquet", *words)

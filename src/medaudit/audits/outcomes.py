@@ -101,9 +101,9 @@ def parse(text: str, measures: Sequence[Measure]) -> Outcome:
     measure which is not there.
     """
     known = {measure.name: measure for measure in measures}
-    rule = text.replace(" ", "")
-    top = re.fullmatch(r"top(\d+(?:\.\d+)?)(?::(\w+))?", rule)
-    threshold = re.fullmatch(r"(\w+)(>=|<=|>|<)(-?\d+(?:\.\d+)?(?:e-?\d+)?)", rule)
+    rule = text.strip()
+    top = re.fullmatch(r"top\s*(\d+(?:\.\d+)?)\s*(?::\s*(.+))?", rule)
+    threshold = re.fullmatch(r"(.+?)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)", rule)
     name = (top and (top[2] or measures[0].name)) or (threshold and threshold[1])
     if not name or (top and not 0 < float(top[1]) < 100):
         raise UsageError(
@@ -114,9 +114,10 @@ def parse(text: str, measures: Sequence[Measure]) -> Outcome:
         raise UsageError(f"the outcome '{text}' needs the measure '{name}'; there are: {', '.join(known)}")
     better = known[name].higher_is_better
     if top:
+        rule = f"top{top[1]}:{top[2]}" if top[2] else f"top{top[1]}"
         return Outcome(rule, name, fraction=float(top[1]) / 100, higher_is_better=better)
     assert threshold is not None
-    return Outcome(rule, name, threshold[2], float(threshold[3]), higher_is_better=better)
+    return Outcome("".join(threshold.groups()), name, threshold[2], float(threshold[3]), higher_is_better=better)
 
 
 def check(

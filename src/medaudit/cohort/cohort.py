@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from medaudit.cohort.table import read_table
+from medaudit.cohort.table import read_table, texts
 from medaudit.errors import DataError, UsageError
 
 EMPTY = "empty:"
@@ -76,7 +76,7 @@ class Cohort:
             raise DataError(f"{self.name}: the table has 0 cases; expected a row a case")
         if "case_id" not in table.columns:
             raise DataError(f"{self.name}: the table has no column 'case_id'; it has: {', '.join(table.columns)}")
-        ids = table["case_id"].cast(pl.String)
+        ids = texts(table["case_id"], self.name)
         if ids.null_count():
             row = int(ids.is_null().arg_true()[0]) + 1
             raise DataError(f"{self.name}: case_id is missing in row {row}; every case needs its own id")
@@ -89,7 +89,7 @@ class Cohort:
             )
         columns = [ids.alias("case_id")]
         if "patient_id" in table.columns:
-            columns.append(table["patient_id"].cast(pl.String).fill_null(ids).alias("patient_id"))
+            columns.append(texts(table["patient_id"], self.name).fill_null(ids).alias("patient_id"))
         object.__setattr__(self, "table", table.with_columns(columns))
         for role in self.roles.values():
             self.column(role.column)
@@ -174,7 +174,7 @@ class Cohort:
     def cases(self, *roles: str) -> Iterator[Case]:
         """Yield each case with the files of ``roles`` (all roles if none is named)."""
         wanted = roles or tuple(self.roles)
-        columns = {role: self.column(self.roles[role].column).cast(pl.String).to_list() for role in wanted}
+        columns = {role: texts(self.column(self.roles[role].column), self.name).to_list() for role in wanted}
         spacings: list[Any] = (
             self.table["spacing_mm"].to_list() if "spacing_mm" in self.table.columns else [None] * len(self)
         )
@@ -197,7 +197,8 @@ class Cohort:
                 f"cannot read the path template '{template}'; "
                 "expected names of columns in braces, as 'masks/{case_id}.nii.gz'"
             )
-        columns = {name: self.column(name).cast(pl.String).to_list() for _, name, _, _ in pieces if name is not None}
+        names = [name for _, name, _, _ in pieces if name is not None]
+        columns = {name: texts(self.column(name), self.name).to_list() for name in names}
 
         def path(row: int) -> str | None:
             if any(column[row] is None for column in columns.values()):

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from medaudit.cohort.cohort import Cohort
+from medaudit.cohort.table import texts
 from medaudit.errors import DataError, UsageError
 
 UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown", "not available", "not known", "missing")
@@ -120,7 +121,7 @@ def numeric(cohort: Cohort, attribute: str) -> np.ndarray:
     column = cohort.column(attribute)
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         return column.cast(pl.Float64).fill_null(np.nan).to_numpy().astype(np.float64)
-    text = column.cast(pl.String).str.strip_chars()
+    text = texts(column, cohort.name).str.strip_chars()
     unknown = text.is_null() | text.str.to_lowercase().is_in(list(UNKNOWN))
     values = text.cast(pl.Float64, strict=False)
     bad = (values.is_null() & ~unknown).arg_true()
@@ -163,7 +164,7 @@ def _apply_factor(factor: Factor, cohort: Cohort) -> tuple[np.ndarray, tuple[str
     if column.dtype.is_float():
         text = pl.Series([None if v is None or v != v else f"{v:g}" for v in column], dtype=pl.String)
     else:
-        text = column.cast(pl.String).str.strip_chars()
+        text = texts(column, cohort.name).str.strip_chars()
     text = text.set(text.str.to_lowercase().is_in(list(UNKNOWN)), None)
     labels = tuple(_in_order(text.drop_nulls().unique().to_list()))
     if not labels:

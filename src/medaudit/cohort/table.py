@@ -57,6 +57,13 @@ def read_table(path: str | Path, *, sheet: str | None = None) -> pl.DataFrame:
     return _tidy(_guarded(lambda: pl.read_parquet(path), path, "a Parquet file"), path)
 
 
+def texts(column: pl.Series, table: str) -> pl.Series:
+    """Return a column of ``table`` as text; DataError where it holds lists or the like, not one value a case."""
+    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+        raise DataError(f"{table}: the column '{column.name}' holds {column.dtype} values; expected one value a case")
+    return column.cast(pl.String)
+
+
 def _read_text(path: Path) -> pl.DataFrame:
     try:
         text = _decode(path.read_bytes())
