@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import polars as pl
 
 from medaudit.audits import quality, worst_cases
 from medaudit.audits.compared import Compared
@@ -384,6 +383,10 @@ def other_tests(groups: Compared, result: Audit) -> Section:
     rows = []
     repeats = groups.judged.n_clusters < groups.judged.n_cases
     clusters = groups.judged.clusters if repeats else None
+    site = result.cohort.table.get_column("site", default=None)
+    place, places = ("site", None if site is None else np.array([str(name) for name in site]))
+    if site is None and groups.source is not None:
+        place, places = groups.source.name, groups.source.codes
     for k, measure in enumerate(groups.measures):
         values = groups.values[:, k]
         classic = added_factor(values, groups.judged.groups, clusters=clusters)
@@ -413,10 +416,8 @@ def other_tests(groups: Compared, result: Audit) -> Section:
             rows.append(
                 (measure.words, "equity-scaled mean, FairSeg / FairMedFM", f"{fairseg:.3f} / {fairmedfm:.3f}", "")
             )
-        place = "site" if "site" in result.cohort.table.columns else result.settings.within
-        if place:
-            codes = result.cohort.column(place).cast(pl.String).fill_null("unknown").to_numpy()
-            mixed = mixed_model(values, groups.judged, codes)
+        if places is not None:
+            mixed = mixed_model(values, groups.judged, places)
             icc = "" if np.isnan(mixed.icc) else f"ICC {mixed.icc:.3f} {mixed.reason}"
             rows.append((measure.words, f"mixed model, (1 | {place})", icc or mixed.reason, numerals.p_cell(mixed.p)))
     return Section(
