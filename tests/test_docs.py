@@ -173,7 +173,7 @@ def test_python_on_a_page_is_python_and_imports_what_is_there(page):
 def test_the_documented_findings_are_those_that_an_audit_makes():
     table = text_of(DOCS / "concepts" / "findings.md").split("## Fields")[0]
     documented = re.findall(r"^\| `([a-z]+:[^`]+)` \|", table, flags=re.MULTILINE)
-    cohort = simulated_scores("none", size=300, seed=0)
+    cohort = simulated_scores("mama-mia-scores", plant="none", size=300, seed=0)
     scores = cohort.table.select("case_id", "dice", "hd95_mm").with_columns(pl.col("hd95_mm").fill_nan(None))
     settings = Settings(by=("age:40,55",), within="source", outcomes=("dice>0.8",), resamples=100, min_patients=5)
     found = audit(cohort, scores, settings).findings

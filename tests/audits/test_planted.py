@@ -12,7 +12,7 @@ FAST = 999
 
 
 def verdicts(plant, *, size=1506, seed=0, **settings):
-    cohort = simulated_scores(plant, size=size, seed=seed)
+    cohort = simulated_scores("mama-mia-scores", plant=plant, size=size, seed=seed)
     asked = Settings(
         **{"by": ("age:40,55",), "within": "source", "measures": ("dice",), "resamples": FAST, "seed": seed, **settings}
     )

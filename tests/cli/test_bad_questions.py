@@ -95,7 +95,7 @@ def test_a_question_that_cannot_be_asked_is_refused_before_the_folder_is_taken(m
 
 def test_labels_needs_a_folder_for_its_run(medaudit, cases):
     masks = ("--reference", "expert_path", "--labels", "auto_path")
-    medaudit("labels", "--cases", cases, *masks, "--by", "age:50", *FAST).refuses(2, "--out RUN")
+    medaudit("labels", "--cases", cases, *masks, "--by", "age:50", *FAST).refuses(2, "Missing option '--out'")
 
 
 def test_labels_asks_for_the_masks_that_nobody_named(medaudit, cases):

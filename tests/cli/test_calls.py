@@ -83,14 +83,13 @@ def test_a_mistake_in_the_call_is_one_line_that_names_it_and_code_2(medaudit, ar
         (["--dataset", "hc18", "--cases", "cases.csv"], ("one of",)),
         (["--dataset", "hc18"], ("--data",)),
         (["--dataset", "hc81", "--data", "."], ("hc81", "hc18")),
-        (["--simulate", "breast-mri"], ("--out",)),
-        (["--simulate", "nosuch", "--out", "run"], ("nosuch", "breast-mri")),
-        (["--simulate", "breast-mri", "--plant", "nosuch", "--out", "run"], ("nosuch", "representation")),
+        (["--simulate", "nosuch"], ("nosuch", "breast-mri")),
+        (["--simulate", "breast-mri", "--plant", "nosuch"], ("nosuch", "representation")),
     ],
 )
 def test_labels_says_where_cases_can_come_from(medaudit, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
-    medaudit("labels", "--by", "age:50", *arguments).refuses(2, *words)
+    medaudit("labels", "--by", "age:50", "--out", "run", *arguments).refuses(2, *words)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -123,6 +123,7 @@ def pair(
     *,
     spacing: str | None = None,
     labels: tuple[int, ...] = (),
+    fill: bool = False,
     **definitions: Any,
 ) -> dict[str, Any]:
     """Return the numbers of two mask files (by label where ``labels`` are given), as `medaudit metrics` prints them."""
@@ -131,7 +132,7 @@ def pair(
     by_label = {}
     for label in labels or (None,):
         first, second = on_common_grid(
-            *(read_mask(path, label=label, spacing_mm=given) for path in (reference, prediction))
+            *(read_mask(path, label=label, fill=fill, spacing_mm=given) for path in (reference, prediction))
         )
         check_geometry(reference.name, first, second, names=("REF", "PRED"))
         spacing_known = first.spacing_mm is not None or second.spacing_mm is not None

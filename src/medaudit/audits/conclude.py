@@ -19,7 +19,9 @@ Judge = Callable[[Estimate], tuple[Verdict, str]]
 class Draft:
     """A finding before its p-value is corrected: all but the verdict and the claim, which ``judge`` gives.
 
-    ``primary`` drafts are the questions that the study was made for; the others explore.
+    ``primary`` drafts are the questions that the study was made for; the others explore. ``presupposes`` is the id of
+    an earlier draft without which this question has no object (is the gap explained? by a gap that is there): unless
+    that one is supported, the verdict is ``insufficient``, and the claim is ``otherwise``.
     """
 
     id: str
@@ -29,6 +31,8 @@ class Draft:
     judge: Judge
     rests_on: tuple[str, ...] = ()
     primary: bool = False
+    presupposes: str = ""
+    otherwise: str = ""
 
 
 def conclude(drafts: Sequence[Draft]) -> list[Finding]:
@@ -47,11 +51,14 @@ def conclude(drafts: Sequence[Draft]) -> list[Finding]:
                 float(p),
                 f"p adjusted by {correction} over {tested} {kind} test{'s' * (tested != 1)}",
             )
-    findings = []
+    findings: list[Finding] = []
+    verdicts: dict[str, Verdict] = {"": "supported"}
     for draft in drafts:
         p, corrected = adjusted[draft.id]
         estimate = draft.estimate.adjusted(p)
-        verdict, claim = draft.judge(estimate)
+        there = verdicts[draft.presupposes] == "supported"
+        verdict, claim = draft.judge(estimate) if there else ("insufficient", draft.otherwise)
+        verdicts[draft.id] = verdict
         note = (corrected,) if np.isfinite(p) else ()
         findings.append(
             Finding(draft.id, draft.question, claim, verdict, draft.groups, estimate, (*draft.rests_on, *note))

@@ -14,10 +14,14 @@ which a gap is ruled out, the smallest gap that these data could have shown, and
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import polars as pl
+from rich.console import Console
+from rich.progress import track
 
 from medaudit.audits import outcomes as rules
 from medaudit.audits import quality
@@ -93,8 +97,18 @@ class Audit:
     excluded: dict[str, str] = field(default_factory=dict)
 
 
-def audit(cohort: Cohort, scores: pl.DataFrame, settings: Settings, excluded: dict[str, str] | None = None) -> Audit:
-    """Return the audit of ``scores`` (a row a case, in the cohort's order) of a cohort's cases."""
+def audit(
+    cohort: Cohort,
+    scores: pl.DataFrame,
+    settings: Settings,
+    *,
+    excluded: dict[str, str] | None = None,
+    progress: bool = False,
+) -> Audit:
+    """Return the audit of ``scores`` (a row a case, in the cohort's order) of a cohort's cases.
+
+    ``excluded`` are cases that could not be measured, and why; they are named in the report.
+    """
     columns, notes = usable_scores(scores, settings)
     measures = tuple(
         rules.measure(name, values, settings.margins, settings.lower_is_better) for name, values in columns.items()
@@ -115,17 +129,13 @@ def audit(cohort: Cohort, scores: pl.DataFrame, settings: Settings, excluded: di
         )
         for text in settings.by
     )
+    asking = [ask for groups in comparisons for ask in questions(groups, cohort, settings)]
     drafts: list[Draft] = []
-    for groups in comparisons:
-        for measure_ in measures:
-            drafts.append(gaps(groups, measure_))
-            if groups.groups.values is not None:
-                drafts.append(trend(groups, measure_))
-            if groups.source is not None:
-                drafts += [confounding(groups, measure_), masking(groups, measure_), interaction(groups, measure_)]
-        for outcome in outcomes:
-            drafts += rates(groups, outcome, rules.rate_margin(settings.margins))
-        drafts += quality.ratings(groups, cohort)
+    console = Console(stderr=True)
+    for ask in track(
+        asking, "testing", console=console, transient=True, disable=not (progress and console.is_terminal)
+    ):
+        drafts += ask()
     return Audit(
         cohort=cohort,
         settings=settings,
@@ -135,6 +145,21 @@ def audit(cohort: Cohort, scores: pl.DataFrame, settings: Settings, excluded: di
         notes=(*cohort.notes, *notes),
         excluded=excluded or {},
     )
+
+
+def questions(groups: Compared, cohort: Cohort, settings: Settings) -> Iterator[Callable[[], list[Draft]]]:
+    """Yield the protocol's questions about one grouping, in its order; a call asks one and answers in drafts."""
+    asked: list[Callable[[Compared, Measure], Draft]] = [gaps]
+    if groups.groups.values is not None:
+        asked.append(trend)
+    if groups.source is not None:
+        asked += [confounding, masking, interaction]
+    for measure in groups.measures:
+        for question in asked:
+            yield partial(_alone, question, groups, measure)
+    for outcome in groups.outcomes:
+        yield partial(rates, groups, outcome, rules.rate_margin(settings.margins))
+    yield partial(quality.ratings, groups, cohort)
 
 
 def gaps(groups: Compared, measure: Measure) -> Draft:
@@ -364,8 +389,7 @@ def confounding(groups: Compared, measure: Measure) -> Draft:
             "source_p_robust": result.source_test.p_robust,
         },
     )
-    pooled: Verdict = "supported" if groups.chance.p[column] < ALPHA else "insufficient"
-    decision = confounding_verdict(pooled, result, p_within, measure.margin, alpha=ALPHA)
+    decision = confounding_verdict("supported", result, p_within, measure.margin, alpha=ALPHA)
 
     def judge(e: Estimate) -> tuple[Verdict, str]:
         assert groups.source is not None
@@ -377,7 +401,7 @@ def confounding(groups: Compared, measure: Measure) -> Draft:
             )
         if decision.verdict == "refuted":
             return "refuted", (
-                f"The gap of {measure.words} between {groups.name} groups is there within each {source} too: "
+                f"The gap of {measure.words} between {groups.name} groups is not one between {source}s: within them "
                 f"only {_share(e)} of it goes away."
             )
         return (
@@ -465,6 +489,7 @@ def interaction(groups: Compared, measure: Measure) -> Draft:
         groups.judged.groups,
         groups.source.codes,
         clusters=groups.judged.clusters if repeats else None,
+        min_cases=groups.min_patients,
     )
     if not np.isfinite(test.f_robust):
         return insufficient(finding_id, question, f"Cannot be told: {test.reason or too_few(groups)}.", numbers, test.n)
@@ -537,6 +562,10 @@ def too_few(groups: Compared) -> str:
     )
 
 
+def _alone(question: Callable[[Compared, Measure], Draft], groups: Compared, measure: Measure) -> list[Draft]:
+    return [question(groups, measure)]
+
+
 def _rests_on(groups: Compared, measure: str) -> tuple[str, ...]:
     notes = [f"groups: {groups.groups.rule}", f"{groups.judged.n_cases} cases of {groups.judged.n_clusters} patients"]
     if groups.groups.unknown:
@@ -556,7 +585,7 @@ def _ties(groups: Compared, outcome: Outcome) -> tuple[str, ...]:
     with_ties, without = (outcome.success(scores, ties) for ties in ("include", "exclude"))
     tied = int(np.nansum(with_ties) - np.nansum(without))
     share = f"{np.nanmean(with_ties):.1%} of cases succeed"
-    return (f"{share}; {tied} cases tie at the boundary and count as successes",) if tied else (share,)
+    return (f"{share}; cases that tie at the boundary and count as successes: {tied}",) if tied else (share,)
 
 
 def _share(e: Estimate) -> str:

@@ -17,15 +17,11 @@ from medaudit.errors import UsageError
 from medaudit.report import Run
 
 
-def audit_masks(
-    cohort: Cohort, settings: Settings, *, out: Path | None, jobs: int = -1, progress: bool = True
-) -> Audit:
+def audit_masks(cohort: Cohort, settings: Settings, *, out: Path, jobs: int = -1, progress: bool = True) -> Audit:
     """Return the audit of a cohort's automated masks (role ``labels``) against its expert masks (``reference``).
 
     Measures every case, goes on where an earlier run of the same folder was stopped, and writes the report to ``out``.
     """
-    if out is None:
-        raise UsageError("say where the run goes with --out RUN: measuring is long, and is kept there case by case")
     for role in ("reference", "labels"):
         if role not in cohort.roles:
             raise UsageError(f"{cohort.name}: say where the {role} masks are with --{role} COLUMN or TEMPLATE")
@@ -34,7 +30,7 @@ def audit_masks(
     with Run.open(out, verb="labels", settings=kept, inputs={"cases": fingerprint(cohort)}) as run:
         rows, bad = measure(cohort, settings.ruler, run, jobs=jobs, progress=progress, skip_bad=settings.skip_bad)
         measured = cohort.select(~pl.col("case_id").is_in(list(bad)))
-        result = audit(measured, rows, settings, excluded=bad)
+        result = audit(measured, rows, settings, excluded=bad, progress=progress)
         labels_report.write(result, run)
         run.finish()
     return result
@@ -46,9 +42,9 @@ def audit_scores(cohort: Cohort, settings: Settings, *, out: Path | None, progre
     ask(cohort, settings, scores.columns)
     usable_scores(scores, settings)
     if out is None:
-        return audit(cohort, scores, settings)
+        return audit(cohort, scores, settings, progress=progress)
     with Run.open(out, verb="scores", settings=asdict(settings), inputs={"cases": fingerprint(cohort)}) as run:
-        result = audit(cohort, scores, settings)
+        result = audit(cohort, scores, settings, progress=progress)
         run.write_measurements(scores.with_columns(ruler=pl.lit("as given")))
         labels_report.write(result, run)
         run.finish()

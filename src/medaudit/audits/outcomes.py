@@ -174,7 +174,8 @@ def rate_margin(margins: Sequence[str]) -> float:
 
 def _nearest(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}"
+    more = f" and {len(known) - 12} more" if len(known) > 12 else ""
+    return f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(list(known)[:12])}{more}"
 
 
 def _margins(margins: Sequence[str]) -> dict[str, float]:

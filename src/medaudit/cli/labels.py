@@ -12,7 +12,7 @@ from medaudit.cli import options
 
 def labels(
     by: options.By,
-    out: options.Out = None,
+    out: options.RunFolder,
     dataset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A named dataset, with --data (see: medaudit data list)."),
@@ -30,7 +30,10 @@ def labels(
     ] = None,
     plant: Annotated[
         str,
-        typer.Option(metavar="CAUSE", help="With --simulate: what is planted (label, representation, both, none)."),
+        typer.Option(
+            metavar="CAUSE",
+            help="With --simulate: what is planted: none, label, representation, both, confounded, mama-mia.",
+        ),
     ] = "label",
     size: Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many cases.")] = 240,
     reference: Annotated[

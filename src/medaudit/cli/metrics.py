@@ -18,6 +18,9 @@ def metrics(
     label: Annotated[
         list[int], typer.Option("--label", min=1, help="Labels to compare in label maps; repeat for several.")
     ] = [],
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Fill closed outlines before comparing (HC18 publishes them).")
+    ] = False,
     tolerance: Annotated[list[float], typer.Option("--tolerance-mm", help="Tolerances of NSD, mm.")] = [
         1.0,
         2.0,
@@ -36,7 +39,7 @@ def metrics(
 
     show.numbers(
         compare.pair(
-            reference, prediction, spacing=spacing, labels=tuple(label), tolerances_mm=tuple(tolerance),
+            reference, prediction, spacing=spacing, labels=tuple(label), fill=fill, tolerances_mm=tuple(tolerance),
             surface=surface, hd95=hd95, empty=empty,
         ),
         json=json,

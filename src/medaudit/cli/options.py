@@ -63,5 +63,9 @@ Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="RUN", help="Folder of the run: report.html, findings.json, measurements.parquet."),
 ]
+RunFolder = Annotated[
+    Path,
+    typer.Option("--out", metavar="RUN", help="Folder of the run: report.html, findings.json, measurements.parquet."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the findings as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")]

@@ -25,8 +25,15 @@ def scores(
     ] = [],
     simulate: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Simulated scores: none, intrinsic, confounded, masked, mama-mia."),
+        typer.Option(metavar="NAME", help="A simulated table instead: mama-mia-scores."),
     ] = None,
+    plant: Annotated[
+        str,
+        typer.Option(
+            metavar="CAUSE",
+            help="With --simulate: what is planted: none, intrinsic, confounded, masked, mama-mia.",
+        ),
+    ] = "mama-mia",
     size: Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many cases.")] = 1506,
     within: options.Within = None,
     outcome: options.Outcomes = [],
@@ -49,7 +56,7 @@ def scores(
     from medaudit.audits.labels_run import audit_scores
     from medaudit.cli import show, sources
 
-    cohort = sources.scores(table, simulate=simulate, size=size, seed=seed, cluster=cluster)
+    cohort = sources.scores(table, simulate=simulate, plant=plant, size=size, seed=seed, cluster=cluster)
     settings = Settings(
         by=tuple(by), within=within, measures=tuple(score), outcomes=tuple(outcome), margins=tuple(margin),
         lower_is_better=tuple(lower_is_better), cap_mm=cap_mm, seed=seed, resamples=resamples,

@@ -20,7 +20,7 @@ def cohort(
     plant: str,
     size: int,
     seed: int,
-    out: Path | None,
+    out: Path,
     roles: Mapping[str, str | None],
     cluster: str | None,
     label: int | None,
@@ -37,8 +37,6 @@ def cohort(
             raise DataError(f"{data}: no such folder; --data is the folder that the table's paths start from")
         found = Cohort.read(cases, patient_id=cluster, root=data)
     else:
-        if out is None:
-            raise UsageError("--simulate needs --out RUN: the simulated images are written beside it")
         found = datasets.simulated_images(
             str(simulate), out.with_name(f"{out.name}-images"), plant=plant, size=size, seed=seed
         )
@@ -51,13 +49,15 @@ def cohort(
     return found if cases is not None else _clustered(found, cluster)
 
 
-def scores(table: Path | None, *, simulate: str | None, size: int, seed: int, cluster: str | None) -> Cohort:
+def scores(
+    table: Path | None, *, simulate: str | None, plant: str, size: int, seed: int, cluster: str | None
+) -> Cohort:
     """Return the cohort of a table of scores, or of simulated ones."""
     if (table is None) == (simulate is None):
         raise UsageError("give a TABLE of scores, or --simulate NAME")
     if table is not None:
         return Cohort.read(table, patient_id=cluster, number_cases=True)
-    return _clustered(datasets.simulated_scores(str(simulate), size=size, seed=seed), cluster)
+    return _clustered(datasets.simulated_scores(str(simulate), plant=plant, size=size, seed=seed), cluster)
 
 
 def _clustered(cohort: Cohort, cluster: str | None) -> Cohort:

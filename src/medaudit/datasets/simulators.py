@@ -60,10 +60,10 @@ def simulated_images(name: str, root: Path, *, plant: str, size: int, seed: int,
     return simulator.make(root, n=size, seed=seed, shape=IMAGE_SHAPE, plant=planted, jobs=jobs)
 
 
-def simulated_scores(plant: str, *, size: int, seed: int) -> Cohort:
-    """Return a simulated table of scores of ``size`` cases; UsageError for a plant that is not known."""
-    simulator = SCORES["mama-mia-scores"]
-    return simulator.make(n=size, seed=seed, plant=_find(simulator.plants, plant, "plant of simulated scores"))
+def simulated_scores(name: str, *, plant: str, size: int, seed: int) -> Cohort:
+    """Return a simulated table of scores of ``size`` cases; UsageError for a name or a plant that is not known."""
+    simulator = _find(SCORES, name, "simulator of scores")
+    return simulator.make(n=size, seed=seed, plant=_find(simulator.plants, plant, f"plant of {name}"))
 
 
 def _find(known: Mapping[str, Any], name: str, what: str) -> Any:

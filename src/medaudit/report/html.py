@@ -20,14 +20,14 @@ from medaudit.report import numerals, theme
 from medaudit.report.finding import Finding, Verdict
 
 WORDS: Mapping[str, str] = {
-    "supported": "Problem found",
-    "refuted": "Problem ruled out",
+    "supported": "Found",
+    "refuted": "Ruled out",
     "insufficient": "Cannot tell",
 }
 """How a verdict is said to a reader who does not know the three terms."""
 
 MEANINGS: Mapping[str, str] = {
-    "supported": "the data show the problem",
+    "supported": "the data show what is asked about",
     "refuted": "the data show that it is absent, or smaller than the margin",
     "insufficient": "these data cannot decide",
 }
