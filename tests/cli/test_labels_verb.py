@@ -203,3 +203,21 @@ def test_the_demonstration_says_what_was_planted_and_what_was_found(medaudit, tm
     assert "age: label" in said.out
     assert (tmp_path / "demo/report.html").exists()
     medaudit("demo", "--out", tmp_path / "demo", "--size", "31").refuses(2, "demo-images", "other settings")
+
+
+def test_a_run_may_go_to_the_folder_one_stands_in(medaudit, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    call = ["labels", "--simulate", "breast-mri", "--size", "2", "--by", "age:40,55", *FAST, "--out", "."]
+    assert medaudit(*call).code == 0
+    assert (tmp_path / "here/report.html").exists()
+    assert (tmp_path / "here-images/cases.csv").exists()
+
+
+@pytest.mark.parametrize("verb", [("labels", "--simulate", "breast-mri", "--by", "age:40,55"), ("demo",)], ids=" ".join)
+def test_nothing_is_simulated_for_a_run_that_has_nowhere_to_go(medaudit, tmp_path, verb):
+    (tmp_path / "file").write_text("precious")
+    medaudit(*verb, "--out", tmp_path / "file").refuses(2, "file is a file; --out needs a folder")
+    medaudit(*verb, "--out", tmp_path).refuses(2, "not the folder of a run")
+    medaudit(*verb, "--out", "/").refuses(2, "not the folder of a run")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

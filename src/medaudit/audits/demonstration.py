@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medaudit.audits.labels import Audit, Settings
 from medaudit.audits.labels_run import audit_masks
-from medaudit.datasets import simulated_images
+from medaudit.audits.simulated import simulated_beside
 
 BY = ("age:40,55", "ethnicity")
 
@@ -17,8 +17,7 @@ def run(out: Path, *, size: int, seed: int, jobs: int, progress: bool) -> Audit:
 
     Images and masks are written beside it, and are there for the next run.
     """
-    images = out.with_name(f"{out.name}-images")
-    cohort = simulated_images("breast-mri", images, plant="label", size=size, seed=seed, jobs=jobs)
+    cohort = simulated_beside(out, "breast-mri", plant="label", size=size, seed=seed, jobs=jobs, progress=progress)
     settings = Settings(by=BY, within="source", seed=seed)
     return audit_masks(cohort, settings, out=out, jobs=jobs, progress=progress)
 

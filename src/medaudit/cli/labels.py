@@ -95,6 +95,7 @@ def labels(
     cohort = sources.cohort(
         dataset=dataset, data=data, cases=cases, simulate=simulate, plant=plant, size=size, seed=seed, out=out,
         roles={"reference": reference, "labels": automated, "image": image}, cluster=cluster, label=label,
+        jobs=jobs, progress=not quiet,
     )  # fmt: skip
     settings = Settings(
         by=tuple(by), within=within, measures=tuple(measure), outcomes=tuple(outcome), margins=tuple(margin),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medaudit import datasets
+from medaudit.audits.simulated import simulated_beside
 from medaudit.cohort import Cohort
 from medaudit.errors import DataError, UsageError
 
@@ -24,6 +25,8 @@ def cohort(
     roles: Mapping[str, str | None],
     cluster: str | None,
     label: int | None,
+    jobs: int,
+    progress: bool,
 ) -> Cohort:
     """Return the cohort of ``--dataset``, ``--cases`` or ``--simulate`` with the roles that the options give."""
     if sum(given is not None for given in (dataset, cases, simulate)) != 1:
@@ -37,9 +40,7 @@ def cohort(
             raise DataError(f"{data}: no such folder; --data is the folder that the table's paths start from")
         found = Cohort.read(cases, patient_id=cluster, root=data)
     else:
-        found = datasets.simulated_images(
-            str(simulate), out.with_name(f"{out.name}-images"), plant=plant, size=size, seed=seed
-        )
+        found = simulated_beside(out, str(simulate), plant=plant, size=size, seed=seed, jobs=jobs, progress=progress)
     for role, where in roles.items():
         if where is not None:
             found = found.with_role(role, where)

@@ -16,6 +16,8 @@ import nibabel as nib
 import numpy as np
 import polars as pl
 from joblib import Parallel, delayed
+from rich.console import Console
+from rich.progress import track
 from zlib_ng import zlib_ng
 
 from medaudit.cohort import Cohort, Role
@@ -135,6 +137,7 @@ def simulate_dce(
     plant: ImagePlant = IMAGE_PLANTS["none"],
     phases: int = 2,
     jobs: int = 1,
+    progress: bool = False,
 ) -> Cohort:
     """Return a cohort of ``n`` phantoms, written to ``root``: images, expert masks, automated masks, ``cases.csv``.
 
@@ -163,7 +166,10 @@ def simulate_dce(
         "plant": asdict(plant),
     }
     _claim(root, settings)
-    made = Parallel(n_jobs=jobs)(delayed(_make_case)(root, plan) for plan in plans)
+    making = Parallel(n_jobs=jobs, return_as="generator")(delayed(_make_case)(root, plan) for plan in plans)
+    console = Console(stderr=True)
+    shown = progress and console.is_terminal
+    made = list(track(making, "simulating cases", total=n, console=console, transient=True, disable=not shown))
 
     columns: dict[str, Any] = {
         "case_id": [p.case_id for p in plans],

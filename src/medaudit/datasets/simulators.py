@@ -50,14 +50,16 @@ SIMULATORS = {**IMAGES, **SCORES}
 """All simulators by name."""
 
 
-def simulated_images(name: str, root: Path, *, plant: str, size: int, seed: int, jobs: int = 1) -> Cohort:
+def simulated_images(
+    name: str, root: Path, *, plant: str, size: int, seed: int, jobs: int = 1, progress: bool = False
+) -> Cohort:
     """Return a simulated cohort of ``size`` cases whose images and masks are written to ``root``.
 
     Raises UsageError for a name or a plant that is not known.
     """
     simulator = _find(IMAGES, name, "simulator of images")
     planted = _find(simulator.plants, plant, f"plant of {name}")
-    return simulator.make(root, n=size, seed=seed, shape=IMAGE_SHAPE, plant=planted, jobs=jobs)
+    return simulator.make(root, n=size, seed=seed, shape=IMAGE_SHAPE, plant=planted, jobs=jobs, progress=progress)
 
 
 def simulated_scores(name: str, *, plant: str, size: int, seed: int) -> Cohort:

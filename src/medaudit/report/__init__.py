@@ -3,7 +3,7 @@
 from medaudit.report.checkpoint import Checkpoint
 from medaudit.report.finding import Finding, Verdict
 from medaudit.report.html import Answer, Figure, Picture, Report, Section, Table, render
-from medaudit.report.run import Run, hash_file, versions
+from medaudit.report.run import Run, hash_file, refuse_what_is_no_run, versions
 
 __all__ = [
     "Answer",
@@ -17,6 +17,7 @@ __all__ = [
     "Table",
     "Verdict",
     "hash_file",
+    "refuse_what_is_no_run",
     "render",
     "versions",
 ]

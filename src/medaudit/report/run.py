@@ -65,7 +65,7 @@ class Run:
             "versions": versions(),
         }
         try:
-            _refuse_what_is_no_run(path)
+            refuse_what_is_no_run(path)
             path.mkdir(parents=True, exist_ok=True)
             lock = Lock.take(path)
         except OSError as error:
@@ -222,7 +222,8 @@ def hash_file(path: str | Path) -> str:
         raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
 
 
-def _refuse_what_is_no_run(path: Path) -> None:
+def refuse_what_is_no_run(path: Path) -> None:
+    """Raise UsageError where ``path`` is a file, or a folder with something in it that is no run."""
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file; --out needs a folder, which is made if it is not there")
     if path.is_dir() and not (path / RECORD).exists():
