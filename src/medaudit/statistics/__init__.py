@@ -8,6 +8,7 @@ from medaudit.statistics.bootstrap import (
     Draws,
     bootstrap_means,
     gap_difference_interval,
+    gap_difference_p,
     gap_interval,
     pairwise_intervals,
     ratio_interval,
@@ -45,6 +46,7 @@ from medaudit.statistics.masking import Masking, SourceGap, masking_by_source
 from medaudit.statistics.mixed import GroupEffect, fractional_logit, mixed_model
 from medaudit.statistics.multiplicity import benjamini_hochberg, holm
 from medaudit.statistics.permutation import PermutationTest, permutation_test
+from medaudit.statistics.ppi import PoweredMeans, prediction_powered_means
 from medaudit.statistics.ranks import ChiSquareTest, PairwiseRanks, dunn, kruskal_wallis, van_elteren
 from medaudit.statistics.regression import (
     FTest,
@@ -59,6 +61,7 @@ from medaudit.statistics.regression import (
 from medaudit.statistics.resampling import cluster_weights
 from medaudit.statistics.thresholds import Sweep, success, threshold_sweep, top_fraction
 from medaudit.statistics.trend import Trend, spline_trend
+from medaudit.statistics.triangle import bounded_gap, bounded_means, jaccard_bounds, jaccard_distance
 from medaudit.statistics.verdict import MIN_CLUSTERS, Decision, confounding_verdict, three_way
 
 __all__ = [
@@ -77,6 +80,7 @@ __all__ = [
     "Masking",
     "PairwiseRanks",
     "PermutationTest",
+    "PoweredMeans",
     "RatingTest",
     "SourceGap",
     "Sweep",
@@ -89,6 +93,8 @@ __all__ = [
     "best_and_worst",
     "between_group_sd",
     "bootstrap_means",
+    "bounded_gap",
+    "bounded_means",
     "cluster_weights",
     "cochran_q",
     "compare",
@@ -100,12 +106,15 @@ __all__ = [
     "fractional_logit",
     "gap",
     "gap_difference_interval",
+    "gap_difference_p",
     "gap_equivalence",
     "gap_interval",
     "group_means",
     "group_sds",
     "holm",
     "interaction",
+    "jaccard_bounds",
+    "jaccard_distance",
     "katz",
     "kruskal_wallis",
     "least_squares",
@@ -119,6 +128,7 @@ __all__ = [
     "pairwise_intervals",
     "pairwise_ratios",
     "permutation_test",
+    "prediction_powered_means",
     "rating_test",
     "ratio",
     "ratio_equivalence",
