@@ -50,3 +50,9 @@ def test_fractional_logit_agrees_with_statsmodels_formula(table):
 def test_fractional_logit_refuses_what_it_cannot_fit(table):
     assert "between 0 and 1" in fractional_logit(table.y * 20, compare(table.g)).reason
     assert "told apart" in fractional_logit(table.y, compare(table.g), strata=table.g).reason
+
+
+def test_a_fractional_logit_of_as_many_terms_as_cases_is_not_fitted():
+    result = fractional_logit([0.2, 0.4, 0.6], compare([0, 1, 2]), clusters=[0, 1, 2])
+    assert "too few cases" in result.reason
+    assert np.isnan(result.p)

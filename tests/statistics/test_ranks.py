@@ -104,3 +104,9 @@ def test_ratings_of_the_same_patients_are_not_independent():
 
 def test_ratings_that_nobody_varies_cannot_be_tested():
     assert np.isnan(rating_test([1, 1, 1, 1], compare([0, 0, 1, 1])).p)
+
+
+def test_ranks_of_a_single_case_compare_nothing():
+    alone = compare([0, -1], 2)
+    assert np.isnan(dunn([0.5, 0.7], alone).p).all()
+    assert np.isnan(kruskal_wallis([0.5, 0.7], alone).p)

@@ -87,6 +87,8 @@ def fractional_logit(
     design = np.column_stack(columns).astype(np.float64)
     if np.linalg.matrix_rank(design) < design.shape[1]:
         return _failed(comparison, y.size, "groups and strata cannot be told apart")
+    if y.size <= design.shape[1]:
+        return _failed(comparison, y.size, "too few cases for a fractional logit")
     robust = (
         {"cov_type": "HC1"}
         if clusters is None

@@ -69,7 +69,7 @@ def dunn(values: ArrayLike, comparison: Comparison) -> PairwiseRanks:
     i, j = pairs(comparison.n_groups)
     with np.errstate(divide="ignore", invalid="ignore"):
         ranks = np.bincount(groups, _ranks(y), comparison.n_groups) / sizes
-        variance = (n * (n + 1) / 12 - _tie_sum(y) / (12 * (n - 1))) * (1 / sizes[i] + 1 / sizes[j])
+        variance = (n * (n + 1) / 12 - _tie_sum(y) / (12 * max(n - 1, 1))) * (1 / sizes[i] + 1 / sizes[j])
         z = (ranks[i] - ranks[j]) / np.sqrt(variance)
     p = 2 * ndtr(-np.abs(z))
     biserial = np.array([_rank_biserial(y[groups == a], y[groups == b]) for a, b in zip(i, j, strict=True)])
