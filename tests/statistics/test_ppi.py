@@ -76,7 +76,7 @@ def test_it_gives_the_numbers_of_ppi_python():
     # uncorrelated here, so that our term for cases in both means, which the peer has not, is 0.
     silver = np.array([0.6, 0.8, 0.6, 0.8, 0.9, 0.7, 0.5, 0.75, 0.85, 0.95])
     gold = np.full(10, np.nan)
-    gold[:4] = silver[:4] + [0.1, 0.1, -0.05, -0.05]
+    gold[:4] = silver[:4] + np.array([0.1, 0.1, -0.05, -0.05])
     found = prediction_powered_means(gold, silver, compare([0] * 10))
     assert found.means[0] == pytest.approx(0.77, abs=1e-8)
     low, high = found.interval()

@@ -24,18 +24,19 @@ def measure(
     jobs: int = -1,
     progress: bool = True,
     skip_bad: bool = False,
+    name: str = "measurements",
 ) -> tuple[pl.DataFrame, dict[str, str]]:
     """Return the measurements of every case (a row a case), and what was wrong with the cases left out.
 
-    What is measured is kept in ``run`` at once, so that a run that was killed goes on where it was. At most ``jobs``
-    cases are in memory at a time. Raises DataError, after all other cases were measured, if some cannot be read and
-    ``skip_bad`` is not set.
+    What is measured is kept in ``run`` at once, as ``{name}.parquet``, so that a run that was killed goes on where it
+    was. At most ``jobs`` cases are in memory at a time. Raises DataError, after all other cases were measured, if some
+    cannot be read and ``skip_bad`` is not set.
     """
     roles = {name: cohort.roles[name] for name in (ruler.reference, ruler.prediction)}
     cases = list(cohort.cases(*roles))
     prints = {case.case_id: compare.fingerprint(case, roles, ruler) for case in cases}
     bad: dict[str, str] = {}
-    with run.rows("measurements") as rows:
+    with run.rows(name) as rows:
         left = set(rows.todo(prints))
         todo = [case for case in cases if case.case_id in left]
         for case_id, row, problem in _with_progress(_stream(todo, roles, ruler, jobs), len(cases), len(todo), progress):
