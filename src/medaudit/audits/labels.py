@@ -168,7 +168,7 @@ def gaps(groups: Compared, measure: Measure) -> Draft:
     The gap is the largest minus the smallest group mean; its p-value is a permutation of patients between groups.
     """
     finding_id = f"gap:{groups.name}:{measure.name}"
-    question = f"Is {measure.words} the same for all {groups.name} groups?"
+    question = f"Does {measure.words} differ between {groups.name} groups?"
     column = groups.column(measure)
     numbers = groups.numbers(column)
     primary = measure == groups.measures[0]
@@ -225,7 +225,7 @@ def rates(groups: Compared, outcome: Outcome, margin: float) -> list[Draft]:
     numbers = groups.numbers(column)
     ids = [f"{kind}:{groups.name}:{outcome.text}" for kind in ("dpd", "dir")]
     questions = [
-        f"Do all {groups.name} groups reach '{outcome.text}' equally often?",
+        f"Do the {groups.name} groups reach '{outcome.text}' unequally often?",
         f"Does any {groups.name} group reach '{outcome.text}' less than four fifths as often as another?",
     ]
     if not groups.comparable:

@@ -81,7 +81,7 @@ def challenge(cohort: Cohort, scores: pl.DataFrame, *, compat: bool) -> Challeng
 
 def _draft(groups: Compared, kind: str, words: str, values: pl.Series, order: tuple[str, ...]) -> Draft:
     finding_id = f"{kind}:{groups.name}"
-    question = f"Is the {words} of the masks shared alike by all {groups.name} groups?"
+    question = f"Does the {words} of the masks differ between {groups.name} groups?"
     codes = np.array([-1 if value is None else order.index(value) for value in values])
     shares = {
         label: {
