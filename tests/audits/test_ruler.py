@@ -10,6 +10,7 @@ import pytest
 from medaudit.audits import ruler_modes as modes
 from medaudit.audits.ruler import Settings, audit_ruler
 from medaudit.audits.ruler_modes import Evidence
+from medaudit.audits.ruler_run import audit_ruler_scores
 from medaudit.audits.rulers import inflation
 from medaudit.cohort import Cohort
 from medaudit.datasets.simulate_scores import ModelPlant, ScorePlant, simulate_scores
@@ -119,6 +120,18 @@ def test_the_ratio_of_gaps_is_given_only_where_there_is_a_true_gap():
     assert unclear.rulers[0].inflation is None
     assert "%" not in unclear.findings[0].claim
     assert "inflation" not in unclear.findings[0].estimate.extra
+
+
+def test_a_table_of_scores_is_studied_without_masks():
+    cohort = simulate_scores(n=600, seed=0, plant=LABELS_WORSE_FOR_THE_YOUNG)
+    named = {"silver": "dice_model_silver", "gold": "dice_model_gold", "quality": "dice"}
+    from_table = audit_ruler_scores(cohort, ASKED, **named)
+    assert [f.as_dict() for f in from_table.findings] == [
+        f.as_dict() for f in audit_ruler(cohort, scores_of(cohort), ASKED).findings
+    ]
+    in_percent = replace(cohort, table=cohort.table.with_columns(pl.col("dice_model_gold") * 100))
+    with pytest.raises(DataError, match="divide percentages by 100"):
+        audit_ruler_scores(in_percent, ASKED, **named)
 
 
 def test_the_ids_of_several_groupings():

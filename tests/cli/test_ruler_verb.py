@@ -65,6 +65,15 @@ def test_it_measures_each_case_by_three_rulers_and_writes_a_report(medaudit, thr
     assert "The three masks by sex" in page
 
 
+def test_on_a_distance_silver_that_is_nearer_is_silver_that_flatters(medaudit, three):
+    said = medaudit(*ruler(three, "--gold", "gold_path", "--measure", "hd95_mm", "--json"))
+    assert said.code == 0, said.err
+    for group in said.json[0]["groups"].values():
+        assert group["silver"] < group["gold"]
+        assert group["shift"] == pytest.approx(group["gold"] - group["silver"], abs=1e-5)
+    assert said.json[0]["estimate"]["unit"] == "mm"
+
+
 def test_the_same_call_again_gives_the_same_findings(medaudit, three):
     first, second = (medaudit(*ruler(three, "--gold", "gold_path", "--json")) for _ in range(2))
     assert first.code == second.code == 0

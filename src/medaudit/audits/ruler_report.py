@@ -112,7 +112,6 @@ def triangle(rulers: Rulers, found: dict[str, Finding]) -> Section:
                     title=f"How much silver flatters, by {rulers.name}",
                     measure=f"{words} on silver - on gold",
                     unit=unit,
-                    null_band=(0.0, 0.0),
                 ),
                 f"shift-by-{rulers.name}",
                 "Mean of silver - gold by group with 95 % intervals, positive where silver flatters.",
@@ -274,9 +273,12 @@ def limits(result: RulerAudit) -> list[str]:
         f"Silver masks: {origin}." if origin else "Where the silver masks come from was not said (--silver-from).",
         "A silver ruler made by a model of the same data or architecture as the predicting one shares its errors, and "
         "flatters it. Scores cannot prove such kinship; the origin must be known.",
-        "Gold is taken as the truth. Where gold masks were made by correcting silver ones, the two rulers agree more "
-        "than they should.",
     ]
+    if result.rulers[0].both is not None:
+        said.append(
+            "Gold is taken as the truth. Where gold masks were made by correcting silver ones, the two rulers agree "
+            "more than they should."
+        )
     if any(rulers.sampled for rulers in result.rulers):
         said.append("Gold is known of some cases only: the estimates hold if these are a random sample of their group.")
     small = {f"{r.name} {label}" for r in result.rulers for label in r.all_silver.small}
