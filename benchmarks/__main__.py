@@ -24,6 +24,7 @@ BENCHMARKS = {
     "bootstrap": [],
     "full_audit": ["--cases", "80"],
     "calibration": ["--cohorts", "500"],
+    "training_loop": [],
 }
 
 

@@ -27,7 +27,9 @@ def of_one(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("start", [TORCHRUN, []], ids=["torchrun", "itself"])
+@pytest.mark.parametrize(
+    "start", [pytest.param(TORCHRUN, id="torchrun"), pytest.param([], id="itself", marks=pytest.mark.slow)]
+)
 def test_two_processes_give_the_numbers_of_one_at_the_double_batch(tmp_path, of_one, start):
     run(*start, str(HERE / "program.py"), str(tmp_path), "2")
     for part in ("first", "second"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.utils.deterministic
 from lightning_fabric import Fabric
 from torch import nn
 from torch.distributed.checkpoint import state_dict as gathered
@@ -54,18 +55,20 @@ def start(settings: TrainingSettings) -> Fabric:
 def reproducible(fabric: Fabric, deterministic: bool) -> Iterator[None]:
     """Let torch choose kernels that give the same bits again; the caller gets its settings and random state back."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    cudnn = torch.backends.cudnn.benchmark
+    fills: Any = torch.utils.deterministic
+    cudnn, fill = torch.backends.cudnn.benchmark, fills.fill_uninitialized_memory
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices):
             if deterministic:
                 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when CUDA starts
                 torch.use_deterministic_algorithms(True, warn_only=True)
+                fills.fill_uninitialized_memory = False  # it costs time, and nothing here reads what was not written
             torch.backends.cudnn.benchmark = not deterministic
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.backends.cudnn.benchmark = cudnn
+        torch.backends.cudnn.benchmark, fills.fill_uninitialized_memory = cudnn, fill
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
