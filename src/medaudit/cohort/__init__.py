@@ -7,6 +7,7 @@ from medaudit.cohort.grouping import Factor, Grouping, Groups, numeric
 from medaudit.cohort.reading import read_image, read_mask
 from medaudit.cohort.table import read_table
 from medaudit.cohort.volume import Volume
+from medaudit.cohort.writing import mask_ending, write_mask
 
 __all__ = [
     "EMPTY",
@@ -20,9 +21,11 @@ __all__ = [
     "Volume",
     "check_geometry",
     "folds",
+    "mask_ending",
     "numeric",
     "on_common_grid",
     "read_image",
     "read_mask",
     "read_table",
+    "write_mask",
 ]

@@ -16,8 +16,8 @@ from medaudit.errors import UsageError
 # the GPU presets follow nnU-Net's rule (32, doubled up to 512 in 2-D and 320 in 3-D; arXiv 1904.08128); their blocks
 # are residual on both ways, where nnU-Net's ResEnc has them in the encoder only, and more of them a stage.
 PRESETS: dict[str, dict[str, Any]] = {
-    "cpu-2d": {"net": "unet", "spatial_dims": 2, "channels": (24, 48, 96, 192), "residual_units": 1},
-    "cpu-3d": {"net": "unet", "spatial_dims": 3, "channels": (16, 32, 64, 128), "residual_units": 1},
+    "cpu-2d": {"net": "unet", "spatial_dims": 2, "channels": (24, 48, 96, 192)},
+    "cpu-3d": {"net": "unet", "spatial_dims": 3, "channels": (16, 32, 64, 128)},
     "gpu-2d": {"net": "dynunet", "spatial_dims": 2, "channels": (32, 64, 128, 256, 512, 512, 512)},
     "gpu-3d": {"net": "dynunet", "spatial_dims": 3, "channels": (32, 64, 128, 256, 320, 320)},
 }
@@ -50,7 +50,8 @@ def build(preset: str, in_channels: int, classes: int, spatial_dims: int | None 
                 out_channels=classes,
                 channels=shape["channels"],
                 strides=(2,) * (stages - 1),
-                num_res_units=shape["residual_units"],
+                # With residual units MONAI normalises the logits' map itself: a small object cannot rise above 0 then.
+                num_res_units=0,
                 norm="instance",
             )
         return DynUNet(

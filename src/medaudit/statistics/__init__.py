@@ -42,6 +42,7 @@ from medaudit.statistics.estimate import Estimate
 from medaudit.statistics.exchange import movable_share
 from medaudit.statistics.heterogeneity import Heterogeneity, cochran_q
 from medaudit.statistics.intervals import katz, median, newcombe, wilson
+from medaudit.statistics.latent import ClusterAgreement, Probe, cluster_agreement, linear_probe
 from medaudit.statistics.masking import Masking, SourceGap, masking_by_source
 from medaudit.statistics.mixed import GroupEffect, fractional_logit, mixed_model
 from medaudit.statistics.multiplicity import benjamini_hochberg, holm
@@ -59,6 +60,7 @@ from medaudit.statistics.regression import (
     slope,
 )
 from medaudit.statistics.resampling import cluster_weights
+from medaudit.statistics.standardise import Standardised, standardised
 from medaudit.statistics.thresholds import Sweep, success, threshold_sweep, top_fraction
 from medaudit.statistics.trend import Trend, spline_trend
 from medaudit.statistics.triangle import bounded_gap, bounded_means, jaccard_bounds, jaccard_distance
@@ -68,6 +70,7 @@ __all__ = [
     "MIN_CLUSTERS",
     "Attenuation",
     "ChiSquareTest",
+    "ClusterAgreement",
     "Comparison",
     "Decision",
     "Draws",
@@ -81,8 +84,10 @@ __all__ = [
     "PairwiseRanks",
     "PermutationTest",
     "PoweredMeans",
+    "Probe",
     "RatingTest",
     "SourceGap",
+    "Standardised",
     "Sweep",
     "Trend",
     "added_factor",
@@ -95,6 +100,7 @@ __all__ = [
     "bootstrap_means",
     "bounded_gap",
     "bounded_means",
+    "cluster_agreement",
     "cluster_weights",
     "cochran_q",
     "compare",
@@ -118,6 +124,7 @@ __all__ = [
     "katz",
     "kruskal_wallis",
     "least_squares",
+    "linear_probe",
     "masking_by_source",
     "median",
     "mixed_model",
@@ -137,6 +144,7 @@ __all__ = [
     "slope",
     "spline_trend",
     "standard_errors",
+    "standardised",
     "standardised_differences",
     "success",
     "three_way",

@@ -1,0 +1,169 @@
+"""Prepared: a cohort's images and masks on one small grid, as arrays on disk that trainings read case by case.
+
+Reading and resampling a case takes longer than a training step on it, and a study trains on it hundreds of times. The
+arrays are memory-mapped, so that a cohort that does not fit into memory is still one array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Parallel, cpu_count, delayed
+from numpy.lib.format import open_memmap
+from torch.nn.functional import interpolate
+
+from medaudit.cohort import EMPTY, Case, Cohort, Role, read_image, read_mask
+from medaudit.errors import DataError
+from medaudit.training.checkpoint import replace
+
+_ASKED_FOR_SHAPE = 50  # cases that decide the grid: a median of more would hardly differ
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The cases of a cohort on one grid, in its order.
+
+    ``images`` (n, 1, *grid) float16, each case with mean 0 and SD 1. ``masks`` maps a role to (n, *grid) uint8: the
+    part of each cell that is foreground, times 255.
+    """
+
+    case_ids: tuple[str, ...]
+    images: np.ndarray
+    masks: Mapping[str, np.ndarray]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Cells along each axis."""
+        return self.images.shape[2:]
+
+
+def grid_of(cohort: Cohort, longest: int, multiple: int) -> tuple[int, ...]:
+    """Return the grid for a cohort's images: the median field of view, ``longest`` cells along its longest side.
+
+    Each side is a multiple of ``multiple``. Decided by the first 50 cases. Raises DataError where pictures and volumes
+    are mixed, or naming the case that cannot be read.
+    """
+    shapes: list[tuple[int, ...]] = []
+    for case in list(cohort.cases("image"))[:_ASKED_FOR_SHAPE]:
+        shapes.append(_image(case).shape)
+        if len(shapes[-1]) != len(shapes[0]):
+            raise DataError(
+                f"case {case.case_id}: the image has {len(shapes[-1])} dimensions, the first case's {len(shapes[0])}; "
+                "expected pictures or volumes, not both"
+            )
+    sides = np.median(np.asarray(shapes), axis=0)
+    scaled = sides * longest / sides.max()
+    return tuple(int(max(1, round(side / multiple)) * multiple) for side in scaled)
+
+
+def prepare(
+    cohort: Cohort, roles: Sequence[str], grid: tuple[int, ...], folder: Path, *, jobs: int = 1, progress: Any = iter
+) -> Prepared:
+    """Return the cohort's images and the masks of ``roles`` on ``grid``; they lie in ``folder``, and stay there.
+
+    A case without a file of a role has an empty mask there: who trains on it must not choose it. Called again, it
+    makes only the cases that are not there yet; a case whose files changed makes all anew. ``progress`` wraps the
+    iterator of finished cases. Raises DataError naming the case that cannot be read.
+    """
+    cases = list(cohort.cases("image", *roles))
+    wanted = json.dumps({"grid": grid, "cases": fingerprint(cohort, roles)})
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "prepared.json"
+    if not record.exists() or record.read_text() != wanted:
+        record.unlink(missing_ok=True)
+        for name, shape, dtype in _arrays(len(cases), roles, grid):
+            open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape).flush()
+        replace(record, wanted.encode())
+    done = open_memmap(folder / "done.npy", mode="r+")
+    left = [i for i in range(len(cases)) if not done[i]]
+    workers = min(cpu_count() if jobs < 0 else max(1, jobs), max(1, len(left)))
+    tasks = (delayed(_prepare_case)(i, cases[i], dict(cohort.roles), tuple(roles), grid, folder) for i in left)
+    for _ in progress(Parallel(n_jobs=workers, return_as="generator_unordered", inner_max_num_threads=1)(tasks)):
+        pass
+    return opened(folder, cohort.case_ids, roles)
+
+
+def opened(folder: Path, case_ids: Sequence[str], roles: Sequence[str]) -> Prepared:
+    """Return what :func:`prepare` made in ``folder``, memory-mapped for reading."""
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", *roles)}
+    return Prepared(tuple(case_ids), arrays.pop("images"), arrays)
+
+
+def resized(array: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """Return ``array`` on ``grid``, float32: averaged over the cells of a coarser grid, interpolated on a finer one."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None, None]
+    if all(n >= m for n, m in zip(array.shape, grid, strict=True)):
+        return interpolate(tensor, size=grid, mode="area")[0, 0].numpy()
+    mode = "bilinear" if len(grid) == 2 else "trilinear"
+    return interpolate(tensor, size=grid, mode=mode, align_corners=False, antialias=False)[0, 0].numpy()
+
+
+def _prepare_case(
+    i: int, case: Case, roles: Mapping[str, Role], wanted: tuple[str, ...], grid: tuple[int, ...], folder: Path
+) -> int:
+    """Write case ``i`` into its row of each array, and only then mark it as done."""
+    image = _image(case)
+    if len(image.shape) != len(grid):
+        raise DataError(f"case {case.case_id}: the image has {len(image.shape)} dimensions, others {len(grid)}")
+    small = resized(image, grid)
+    open_memmap(folder / "images.npy", mode="r+")[i, 0] = (small - small.mean()) / max(float(small.std()), 1e-6)
+    for role in wanted:
+        mask = open_memmap(folder / f"{role}.npy", mode="r+")
+        path = case.files[role]
+        if path is None or str(path) == EMPTY:
+            mask[i] = 0
+            continue
+        try:
+            volume = read_mask(path, label=roles[role].label, fill=roles[role].fill, spacing_mm=case.spacing_mm)
+        except DataError as error:
+            raise DataError(f"case {case.case_id}: {error}") from None
+        if volume.shape != image.shape:
+            raise DataError(
+                f"case {case.case_id}: the {role} mask is {volume.shape}, the image {image.shape}; "
+                "expected one grid for both"
+            )
+        mask[i] = np.rint(255 * resized(volume.array, grid))
+    open_memmap(folder / "done.npy", mode="r+")[i] = True
+    return i
+
+
+def _image(case: Case) -> np.ndarray:
+    """Return a case's image as float32 without the axis of colour; DataError naming the case."""
+    path = case.files["image"]
+    if path is None:
+        raise DataError(f"case {case.case_id}: the table gives no file for its image; drop the case")
+    try:
+        image = read_image(path, spacing_mm=case.spacing_mm)
+    except DataError as error:
+        raise DataError(f"case {case.case_id}: {error}") from None
+    array = np.asarray(image.array, dtype=np.float32)
+    return array[..., :3].mean(axis=-1) if image.colour else array
+
+
+def _arrays(n: int, roles: Sequence[str], grid: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...], type]]:
+    yield "images", (n, 1, *grid), np.float16
+    for role in roles:
+        yield role, (n, *grid), np.uint8
+    yield "done", (n,), np.bool_
+
+
+def fingerprint(cohort: Cohort, roles: Sequence[str]) -> str:
+    """Return what tells whether a training would see the same: who the cases are, and each file's size and time.
+
+    Files are not opened, and their place does not count.
+    """
+    digest = hashlib.sha256(
+        repr([(role, cohort.roles[role].fill, cohort.roles[role].label) for role in roles]).encode()
+    )
+    for case in cohort.cases("image", *roles):
+        for path in case.files.values():
+            about = path.stat() if path is not None and path.is_file() else None
+            digest.update(f"{case.case_id}|{about and (about.st_size, about.st_mtime_ns)}|{path is None}\n".encode())
+    return digest.hexdigest()
