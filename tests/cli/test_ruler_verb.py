@@ -145,6 +145,26 @@ def test_a_case_that_stands_twice_is_refused(medaudit, three):
     medaudit(*ruler(three, "--gold", "gold_path")).refuses(1, "c00", "more than one row")
 
 
+def test_a_simulated_twin_is_scored_against_its_own_masks(medaudit, tmp_path):
+    call = ["ruler", "--simulate", "breast-mri", "--by", "age:40,55", *FAST, "--out", tmp_path / "run"]
+    said = medaudit(*call, "--plant", "false-confidence", "--size", "30", "--json")
+    assert said.code == 0, said.err
+    found = {finding["id"]: finding for finding in said.json}
+    assert found["ruler:age:false-confidence"]["verdict"] != "refuted"
+    for group in found["ruler"]["groups"].values():
+        assert group["silver"] > 0.9 > group["gold"]
+    assert len(list((tmp_path / "run-images" / "prediction").iterdir())) == 30
+
+
+def test_a_simulated_cohort_without_predictions_is_refused_before_it_is_made(medaudit, tmp_path):
+    call = ["ruler", "--simulate", "breast-mri", "--by", "age:40,55", *FAST, "--out", tmp_path / "run"]
+    modes = ("false-magnitude", "false-confidence", "masking")
+    medaudit(*call, "--plant", "label").refuses(2, "'label' of breast-mri has no prediction", *modes)
+    medaudit(*call, "--plant", "twin").refuses(2, "no plant of breast-mri is called 'twin'", *modes)
+    medaudit(*call, "--cases", tmp_path / "cases.csv").refuses(2, "one of --dataset", "--simulate")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.realdata
 @pytest.mark.skipif(not (DATA / "hc18_automatic").is_dir(), reason="needs hc18 and hc18_automatic under MEDAUDIT_DATA")
 def test_on_hc18_predictions_made_from_the_silver_masks_are_seen_to_be_their_twins(medaudit, tmp_path):

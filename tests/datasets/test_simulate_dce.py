@@ -12,16 +12,9 @@ from scipy import ndimage, stats
 
 from medaudit.cohort import Cohort, Grouping
 from medaudit.datasets.dce_phantom import MORPHOLOGIES, Tumour, phantom_masks
+from medaudit.datasets.image_plants import IMAGE_PLANTS, USUAL_ERROR, Difficulty, ImagePlant, planted_causes
 from medaudit.datasets.label_errors import LabelError, dilate, erode, shift, signed_distance, waves
-from medaudit.datasets.simulate_dce import (
-    IMAGE_PLANTS,
-    LOOKS,
-    USUAL_ERROR,
-    Difficulty,
-    ImagePlant,
-    planted_causes,
-    simulate_dce,
-)
+from medaudit.datasets.simulate_dce import LOOKS, simulate_dce
 from medaudit.errors import UsageError
 
 SMALL = (32, 32, 32)

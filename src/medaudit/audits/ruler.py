@@ -35,8 +35,6 @@ from medaudit.statistics import (
     Decision,
     Estimate,
     gap,
-    gap_difference_interval,
-    gap_difference_p,
     three_way,
 )
 
@@ -180,9 +178,7 @@ def two_rulers(rulers: Rulers, main_id: str) -> list[Draft]:
         return [insufficient(i, q, why, rulers.numbers, n) for i, q in asked.items()]
     assert rulers.both is not None
     e, draws = rulers.evidence, rulers.both.draws
-    difference, low, high = gap_difference_interval(draws, SILVER, GOLD)
-    p_difference = gap_difference_p(draws, SILVER, GOLD)
-    p_lie = modes.combined_p(p_difference, e)
+    change = rulers.change
     observed = gap(draws.observed)
     extra = {
         "gap_gold": float(observed[GOLD]),
@@ -198,19 +194,20 @@ def two_rulers(rulers: Rulers, main_id: str) -> list[Draft]:
     unit, n = rulers.measure.unit, int(draws.sizes[GOLD].sum())
     of_gaps = Estimate(
         name="gap on silver - gap on gold",
-        value=difference,
-        low=low,
-        high=high,
-        p=p_lie,
+        value=change.value,
+        low=change.low,
+        high=change.high,
+        p=change.p,
         n=n,
-        method="difference of max - min group means; paired bootstrap of patients",
+        method="difference of max - min group means; paired bootstrap of patients, p by permutation of patients of "
+        "silver - gold case by case (studentised)",
         unit=unit,
         extra=extra,
     )
     shift, spread = e.shift, e.spread
     estimates = [
         of_gaps,
-        replace(of_gaps, p=p_difference, extra={"margin": rulers.margin}),
+        replace(of_gaps, extra={"margin": rulers.margin}),
         Estimate(
             name="SD on silver / SD on gold",
             value=spread[0],

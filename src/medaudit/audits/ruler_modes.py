@@ -47,24 +47,14 @@ class Evidence:
         return self.true_low > 0 and self.reversal >= REVERSED
 
 
-def combined_p(p_difference: float, evidence: Evidence) -> float:
-    """Return the p-value of "the ruler lies": of the gaps' difference, or of the reversal where there is one.
-
-    Two looks, so twice the smaller p (Bonferroni).
-    """
-    if not evidence.reversed:
-        return p_difference
-    return min(1.0, 2 * min(p_difference, 2 * (1 - evidence.reversal)))
-
-
 def lies(e: Evidence, p: float) -> Decision:
-    """Return whether the gap seen on silver differs from the one on gold.
+    """Return whether the groups differ by other amounts on silver than on gold.
 
-    Supported: corrected p < 0.05. Refuted: the 90 % interval of the difference lies within the margin, and the order
-    of the groups is not reversed.
+    ``p`` is that of silver - gold by group (:class:`~medaudit.statistics.GapChange`). Supported: corrected p < 0.05.
+    Refuted: the 90 % interval of the difference of gaps lies within the margin, and the order is not reversed.
     """
     if p < ALPHA:
-        return Decision("supported", "the difference of the gaps is more than chance gives")
+        return Decision("supported", "silver changes the groups by different amounts")
     if -e.margin < e.low_90 and e.high_90 < e.margin and not e.reversed:
         return Decision("refuted", "the difference of the gaps lies within the margin")
     return Decision("insufficient", "the difference of the gaps is neither evident nor shown to be small")
@@ -73,9 +63,10 @@ def lies(e: Evidence, p: float) -> Decision:
 def false_magnitude(e: Evidence, p: float) -> Decision:
     """Return whether silver shows a larger gap than there is.
 
-    Supported: the difference is above 0 with corrected p < 0.05. Refuted: its 90 % upper limit is below the margin.
+    Supported: corrected p < 0.05, and the difference's 90 % interval lies above 0. Refuted: its 90 % upper limit is
+    below the margin.
     """
-    if p < ALPHA and e.difference > 0:
+    if p < ALPHA and e.low_90 > 0:
         return Decision("supported", "the gap on silver is larger than the true one")
     if e.high_90 < e.margin:
         return Decision("refuted", "the gap on silver exceeds the true one by less than the margin")
@@ -100,11 +91,11 @@ def false_confidence(e: Evidence) -> Decision:
 def masking(e: Evidence, p: float) -> Decision:
     """Return whether silver hides a true gap, or turns it round.
 
-    Supported: the gap on gold is evident (95 % lower limit above 0), and it is smaller or reversed on silver with
-    corrected p < 0.05. Refuted: the gap on gold lies below its margin (there is nothing to hide), or the difference's
-    90 % lower limit is above minus the margin and the order is kept.
+    Supported: the gap on gold is evident (95 % lower limit above 0), corrected p < 0.05, and the difference's 90 %
+    interval lies below 0 or the order is reversed. Refuted: the gap on gold lies below its margin (there is nothing to
+    hide), or the difference's 90 % lower limit is above minus the margin and the order is kept.
     """
-    if e.true_low > 0 and p < ALPHA and (e.difference < 0 or e.reversed):
+    if e.true_low > 0 and p < ALPHA and (e.high_90 < 0 or e.reversed):
         return Decision("supported", "the order is reversed" if e.reversed else "the gap on silver is smaller")
     if e.true_high_90 < e.gap_margin:
         return Decision("refuted", "there is no true gap to hide")

@@ -13,13 +13,14 @@ from medaudit.audits.compared import Compared
 from medaudit.audits.outcomes import Measure
 from medaudit.audits.ruler_modes import Evidence
 from medaudit.statistics import (
+    GapChange,
     PoweredMeans,
     best_and_worst,
     bootstrap_means,
     bounded_gap,
     bounded_means,
     gap,
-    gap_difference_interval,
+    gap_change,
     group_means,
     jaccard_distance,
     prediction_powered_means,
@@ -99,15 +100,28 @@ class Rulers:
         return limits[-1], dict(zip(groups.labels, limits[:-1], strict=True))
 
     @cached_property
+    def change(self) -> GapChange:
+        """How the judged groups' gap changes from gold to silver, on the same cases."""
+        assert self.both is not None
+        groups = self.both
+        return gap_change(
+            groups.values[:, SILVER],
+            groups.values[:, GOLD],
+            groups.judged,
+            n_resamples=groups.resamples,
+            n_permutations=groups.resamples,
+            seed=groups.seed,
+        )
+
+    @cached_property
     def evidence(self) -> Evidence:
         """What the rules of the three modes look at."""
         assert self.both is not None
         groups = self.both
-        difference, low, high = gap_difference_interval(groups.draws, SILVER, GOLD, 0.90)
         return Evidence(
-            difference=difference,
-            low_90=low,
-            high_90=high,
+            difference=self.change.value,
+            low_90=self.change.low_90,
+            high_90=self.change.high_90,
             true_low=float(groups.gap_limits[0][GOLD]),
             true_high_90=float(groups.gap_bound[GOLD]),
             spread=self.spread[0],

@@ -32,7 +32,8 @@ def labels(
         str,
         typer.Option(
             metavar="CAUSE",
-            help="With --simulate: what is planted: none, label, representation, both, confounded, mama-mia.",
+            help="With --simulate: what is planted: none, label, representation, both, imbalance, confounded, "
+            "mama-mia.",
         ),
     ] = "label",
     size: Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many cases.")] = 240,

@@ -25,6 +25,17 @@ def ruler(
         Path | None,
         typer.Option(metavar="TABLE", help="Case table instead: CSV, TSV, XLSX or Parquet, a row a case."),
     ] = None,
+    simulate: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A simulated cohort instead: breast-mri.")
+    ] = None,
+    plant: Annotated[
+        str,
+        typer.Option(
+            metavar="CAUSE",
+            help="With --simulate: how the ruler lies: false-magnitude, false-confidence, masking.",
+        ),
+    ] = "false-magnitude",
+    size: Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many cases.")] = 240,
     prediction: Annotated[
         str | None, typer.Option(metavar="COLUMN|TEMPLATE", help="The predictions that are scored.")
     ] = None,
@@ -77,12 +88,12 @@ def ruler(
     from medaudit.audits.ruler import Settings
     from medaudit.audits.ruler_run import audit_rulers
     from medaudit.cli import show, sources
-    from medaudit.errors import UsageError
+    from medaudit.datasets import check_predictions
 
-    if (dataset is None) == (cases is None):
-        raise UsageError("say where the cases are: one of --dataset NAME --data DIR, or --cases TABLE")
+    if simulate is not None and prediction is None:
+        check_predictions(simulate, plant)
     cohort = sources.cohort(
-        dataset=dataset, data=data, cases=cases, simulate=None, plant="none", size=1, seed=seed, out=out,
+        dataset=dataset, data=data, cases=cases, simulate=simulate, plant=plant, size=size, seed=seed, out=out,
         roles={"prediction": prediction, "gold": gold, "silver": silver}, cluster=cluster, label=label,
         jobs=jobs, progress=not quiet,
     )  # fmt: skip

@@ -8,7 +8,13 @@ from pathlib import Path
 from medaudit.cohort import Cohort
 from medaudit.datasets import breast_lesions_usg, hc18, mama_mia
 from medaudit.datasets.dataset import Dataset, check, unknown
-from medaudit.datasets.simulators import SIMULATORS, Simulator, simulated_images, simulated_scores
+from medaudit.datasets.simulators import (
+    SIMULATORS,
+    Simulator,
+    check_predictions,
+    simulated_images,
+    simulated_scores,
+)
 from medaudit.errors import DataError, UsageError
 
 DATASETS: dict[str, Dataset] = {
@@ -45,6 +51,7 @@ __all__ = [
     "Dataset",
     "Simulator",
     "check",
+    "check_predictions",
     "find",
     "load",
     "simulated_images",

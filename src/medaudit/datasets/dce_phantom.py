@@ -54,7 +54,10 @@ class Tumour:
 
 @dataclass(frozen=True)
 class Masks:
-    """The expert and the automated mask of one phantom, uint8 of the whole volume, and the crop round the tumour."""
+    """The masks of one phantom, uint8 of the whole volume, and the crop round the tumour.
+
+    ``reference`` is the expert's, ``labels`` the automated one, ``prediction`` a model's, where there is a model.
+    """
 
     reference: np.ndarray
     labels: np.ndarray
@@ -62,17 +65,23 @@ class Masks:
     corner: tuple[int, int, int]
     lesion: np.ndarray
     """The expert mask in the crop, bool, satellites included; ``corner`` is its first voxel."""
+    prediction: np.ndarray | None = None
 
     @property
     def dice(self) -> float:
         """Dice of the automated mask against the expert's."""
-        both = int(np.count_nonzero(self.reference & self.labels))
-        return 2 * both / (int(self.reference.sum(dtype=np.int64)) + int(self.labels.sum(dtype=np.int64)))
+        return overlap(self.reference, self.labels)
 
     @property
     def volume_ml(self) -> float:
         """Volume of the expert mask."""
         return float(self.lesion.sum() * np.prod(self.spacing_mm) / 1000)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the Dice of two masks of 0 and 1, 1 where both are empty."""
+    voxels = int(a.sum(dtype=np.int64)) + int(b.sum(dtype=np.int64))
+    return 2 * int(np.count_nonzero(a & b)) / voxels if voxels else 1.0
 
 
 def phantom_masks(
@@ -81,13 +90,18 @@ def phantom_masks(
     tumour: Tumour,
     error: LabelError,
     seed: tuple[int, ...],
+    *,
+    prediction: LabelError | None = None,
+    twin: bool = False,
 ) -> Masks:
     """Return the expert mask of a random tumour and the automated mask that ``error`` makes of it.
 
-    ``seed`` alone decides the random numbers: another ``error`` changes the automated mask and nothing else. A volume
-    that the field of view cannot hold is cut to what it can (a radius of a quarter of its shortest side).
+    ``prediction`` is how a model's mask errs, by random numbers of its own; with ``twin`` the automated mask is made
+    from the model's instead of from the expert's. ``seed`` alone decides the random numbers: another ``error`` changes
+    the automated mask and nothing else. A volume that the field of view cannot hold is cut to what it can (a radius of
+    a quarter of its shortest side).
     """
-    shape_rng, error_rng = (np.random.default_rng((*seed, stream)) for stream in (1, 2))
+    shape_rng, error_rng, model_rng = (np.random.default_rng((*seed, stream)) for stream in (1, 2, 4))
     steps = np.asarray(spacing_mm)
     radius = min((3000 * tumour.volume_ml / (4 * np.pi)) ** (1 / 3), 0.25 * float(min(steps * shape)))
     reach = 2.9 if tumour.satellites else 2.1
@@ -98,17 +112,28 @@ def phantom_masks(
 
     lesion = _lesion(tuple(size), spacing_mm, radius, tumour, shape_rng)
     satellites = [_satellite(tuple(size), spacing_mm, radius, shape_rng) & ~lesion for _ in range(tumour.satellites)]
-    labels = automatic_mask(lesion, satellites, spacing_mm, error, error_rng)
     expert = np.logical_or.reduce([lesion, *satellites])
-
-    crop = tuple(slice(start, start + n) for start, n in zip(corner, size, strict=True))
-    full = [np.zeros(shape, dtype=np.uint8, order="F") for _ in range(2)]
-    for mask, part in zip(full, (expert, labels), strict=True):
-        mask[crop] = part
-    if error_rng.random() < error.false_positive:
-        _add_far_blob(full[1], corner + size / 2, spacing_mm, error_rng)
     a, b, c = (int(start) for start in corner)
-    return Masks(full[0], full[1], spacing_mm, (a, b, c), expert)
+    crop = (slice(a, a + int(size[0])), slice(b, b + int(size[1])), slice(c, c + int(size[2])))
+    empty = np.zeros(shape, dtype=np.uint8, order="F")
+    reference = empty.copy(order="K")
+    reference[crop] = expert
+
+    def erring(
+        start: np.ndarray, lesion: np.ndarray, satellites: list[np.ndarray], error: LabelError, rng: np.random.Generator
+    ) -> np.ndarray:
+        full = start.copy(order="K")
+        full[crop] = automatic_mask(lesion, satellites, spacing_mm, error, rng)
+        if rng.random() < error.false_positive:
+            _add_far_blob(full, corner + size / 2, spacing_mm, rng)
+        return full
+
+    predicted = erring(empty, lesion, satellites, prediction, model_rng) if prediction is not None else None
+    if twin and predicted is not None:
+        labels = erring(predicted, predicted[crop] > 0, [], error, error_rng)
+    else:
+        labels = erring(empty, lesion, satellites, error, error_rng)
+    return Masks(reference, labels, spacing_mm, (a, b, c), expert, predicted)
 
 
 def phantom_phases(

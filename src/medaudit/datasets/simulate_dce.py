@@ -1,14 +1,15 @@
 """A simulated cohort of DCE breast MRI: NIfTI images, expert masks and automated masks with planted errors.
 
-Two kinds of cause can be planted by group: the patients' tumours are harder (representation), or their labels are worse
-(label). Both act on pixels, never on scores. What was planted and what came of it is in ``Cohort.truth``.
+Causes are planted by group (:mod:`image_plants`): the patients' tumours are harder (representation), more of them are
+hard (imbalance), or their labels are worse (label). All act on pixels, never on scores. A plant with a model adds its
+predicted masks. What was planted and what came of it is in ``Cohort.truth``.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from rich.progress import track
 from zlib_ng import zlib_ng
 
 from medaudit.cohort import Cohort, Role
-from medaudit.datasets.dce_phantom import MORPHOLOGIES, Look, Tumour, affine, phantom_masks, phantom_phases
+from medaudit.datasets.dce_phantom import MORPHOLOGIES, Look, Tumour, affine, overlap, phantom_masks, phantom_phases
+from medaudit.datasets.image_plants import GROUPS, IMAGE_PLANTS, Difficulty, ImagePlant, planted_causes
 from medaudit.datasets.label_errors import LabelError
 from medaudit.datasets.simulated_patients import AGE_GROUPS, ETHNICITIES, SOURCES, Patients, draw_patients
+from medaudit.datasets.simulated_ratings import rate
 from medaudit.errors import UsageError
 
 LOOKS: dict[str, Look] = {
@@ -34,84 +37,7 @@ LOOKS: dict[str, Look] = {
 }
 """How each source images; planes as in MAMA-MIA, the numbers are our choice."""
 
-_MADE_BY = 1  # to be raised when the same settings come to mean other pixels: old folders are then not continued
-GROUPS = {"age": AGE_GROUPS, "ethnicity": ETHNICITIES, "source": SOURCES}
-
-
-USUAL_ERROR = LabelError(shift_mm=2.1, missed=0.02, missed_satellites=0.3, false_positive=0.06, untouched=0.08)
-"""What every automated mask suffers: a mean Dice of about 0.8 at 64 x 64 x 64 voxels."""
-
-
-@dataclass(frozen=True)
-class Difficulty:
-    """How tumours of a group differ, as factors of the rest: less ``contrast`` or more ``irregularity`` is harder."""
-
-    contrast: float = 1.0
-    irregularity: float = 1.0
-    volume: float = 1.0
-    volume_sd: float = 1.0
-
-
-@dataclass(frozen=True)
-class ImagePlant:
-    """What is planted. ``difficulty`` and ``label_bias`` are (attribute, group, what): ``("age", "<=40", ...)``.
-
-    Every automated mask errs by ``error``. ``label_bias`` adds to it for a group, ``difficulty`` multiplies what a
-    tumour is; a case in two such groups suffers both. Planted by source together with ``age_by_source`` (SDs of age
-    rank) they confound age. ``morphology`` gives the shares of ``MORPHOLOGIES``.
-    """
-
-    error: LabelError = USUAL_ERROR
-    difficulty: tuple[tuple[str, str, Difficulty], ...] = ()
-    label_bias: tuple[tuple[str, str, LabelError], ...] = ()
-    volume_ml: tuple[float, float] = (18.0, 16.0)
-    """Mean and SD, lognormal."""
-    contrast: float = 0.9
-    irregularity: float = 0.15
-    morphology: tuple[float, float, float] = (0.5, 0.3, 0.2)
-    satellite: float = 0.25
-    """The probability of a satellite lesion."""
-    vessels: int = 3
-    age_by_source: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    ethnicity_follows_source: bool = True
-
-    def __post_init__(self) -> None:
-        for attribute, group, _ in (*self.difficulty, *self.label_bias):
-            if group not in GROUPS.get(attribute, ()):
-                known = "; ".join(f"{name}: {', '.join(groups)}" for name, groups in GROUPS.items())
-                raise UsageError(f"cannot plant anything for {attribute} '{group}'; there are {known}")
-
-
-_HARD = (("age", "<=40", Difficulty(contrast=0.45, irregularity=1.8)),)
-_BIASED = (("age", "<=40", LabelError(erode_mm=1.8)),)
-
-IMAGE_PLANTS: dict[str, ImagePlant] = {
-    "none": ImagePlant(),
-    "label": ImagePlant(label_bias=_BIASED),
-    "representation": ImagePlant(difficulty=_HARD),
-    "both": ImagePlant(label_bias=_BIASED, difficulty=_HARD),
-    "confounded": ImagePlant(
-        label_bias=(("source", "DUKE", LabelError(erode_mm=1.8)),), age_by_source=(0.35, -1.3, 0.3, 0.0)
-    ),
-    # Volumes by age as printed for MAMA-MIA (29 and 59, 22 and 32, 17.5 and 35 mL; arXiv 2511.00477); their labels are
-    # worse for the young, although larger tumours are the easier ones. How much worse is our choice.
-    "mama-mia": ImagePlant(
-        error=replace(USUAL_ERROR, shift_mm=1.8),
-        volume_ml=(22.0, 32.0),
-        difficulty=(
-            ("age", "<=40", Difficulty(volume=29 / 22, volume_sd=59 / 32)),
-            ("age", ">55", Difficulty(volume=17.5 / 22, volume_sd=35 / 32)),
-        ),
-        label_bias=(
-            ("age", "<=40", LabelError(erode_mm=0.9, missed=0.01)),
-            ("age", "(40, 55]", LabelError(erode_mm=0.4)),
-            ("age", ">55", LabelError(shift_mm=-0.5)),
-        ),
-    ),
-}
-"""Named plants: the 2 x 2 of label bias and difficulty of the young, a bias of one source that has many young, and the
-look of the real cohort.
-"""
+_MADE_BY = 2  # to be raised when the same settings come to mean other pixels: old folders are then not continued
 
 
 @dataclass(frozen=True)
@@ -126,6 +52,9 @@ class _CasePlan:
     look: Look
     tumour: Tumour
     error: LabelError
+    hard: bool
+    prediction: LabelError | None
+    twin: bool
 
 
 def simulate_dce(
@@ -141,9 +70,12 @@ def simulate_dce(
 ) -> Cohort:
     """Return a cohort of ``n`` phantoms, written to ``root``: images, expert masks, automated masks, ``cases.csv``.
 
-    Roles: ``image`` (first phase after contrast), ``image_pre``, ``reference`` (expert) and ``labels`` (automated).
-    ``phases`` is how many images each case has; 0 writes masks only. ``truth`` holds the plant, ``causes`` by
-    attribute, ``planted`` by case, and the realised ``dice`` by case and its mean by group.
+    Roles: ``image`` (first phase after contrast), ``image_pre``, ``reference`` (expert), ``labels`` (automated), and
+    ``prediction`` where the plant has a model. ``phases`` is how many images each case has; 0 writes masks only.
+    ``rating_1`` and ``rating_2`` are what two invented readers say of the automated mask. ``truth`` holds the plant,
+    ``causes`` by attribute, ``planted`` by case (its tumour, errors, and whether it is hard), and the realised ``dice``
+    of the automated masks by case and its mean by group; of a model also ``dice_prediction``, by case (against
+    ``reference`` and ``labels``).
 
     Each case has its own seed: files are the same byte for byte in any order and for any ``jobs``. Called again, it
     makes only the cases that are not complete. Raises UsageError if ``root`` holds a simulation with other settings.
@@ -165,7 +97,7 @@ def simulate_dce(
         "phases": phases,
         "plant": asdict(plant),
     }
-    _claim(root, settings)
+    _claim(root, settings, ("prediction",) if plant.model else ())
     making = Parallel(n_jobs=jobs, return_as="generator")(delayed(_make_case)(root, plan) for plan in plans)
     console = Console(stderr=True)
     shown = progress and console.is_terminal
@@ -177,7 +109,9 @@ def simulate_dce(
     }
     columns |= patients.columns(np.arange(n))
     columns |= {name: [case[name] for case in made] for name in ("volume_ml", "morphology", "satellites")}
-    roles = {"reference": "reference/{}.nii.gz", "labels": "labels/{}.nii.gz"}
+    columns |= _ratings(plans, [case["dice"] for case in made])
+    masks = ("reference", "labels", "prediction") if plant.model else ("reference", "labels")
+    roles = {name: f"{name}/{{}}.nii.gz" for name in masks}
     roles |= {name: f"images/{{}}_000{i}.nii.gz" for i, name in ((0, "image_pre"), (1, "image")) if i < phases}
     columns |= {f"{role}_path": [path.format(p.case_id) for p in plans] for role, path in roles.items()}
     table = pl.DataFrame(columns)
@@ -185,29 +119,11 @@ def simulate_dce(
     dice = {case["case_id"]: case["dice"] for case in made}
     groups = _by_group(patients, np.asarray(list(dice.values())))
     truth: dict[str, Any] = {**settings, "causes": planted_causes(plant), "dice": dice, "groups": groups}
-    truth["planted"] = {p.case_id: {"tumour": asdict(p.tumour), "error": asdict(p.error)} for p in plans}
+    truth["planted"] = {p.case_id: _planted(p) for p in plans}
+    if plant.model:
+        truth["dice_prediction"] = {case["case_id"]: case["dice_prediction"] for case in made}
     files = {role: Role(f"{role}_path") for role in roles}
     return Cohort("simulated DCE-MRI", table, root.resolve(), files, truth=truth)
-
-
-def planted_causes(plant: ImagePlant) -> dict[str, str]:
-    """Return what makes the attribute's groups differ: none, label, representation, confounded, joined by ``+``."""
-    by_label, by_difficulty = ({by for by, _, _ in planted} for planted in (plant.label_bias, plant.difficulty))
-    through_source = "source" in by_label | by_difficulty
-    associated = {
-        "age": max(plant.age_by_source) > min(plant.age_by_source),
-        "ethnicity": plant.ethnicity_follows_source,
-        "source": False,
-    }
-    causes = {}
-    for by in GROUPS:
-        found = {
-            "label": by in by_label,
-            "representation": by in by_difficulty,
-            "confounded": through_source and associated[by],
-        }
-        causes[by] = "+".join(cause for cause, planted in found.items() if planted) or "none"
-    return causes
 
 
 def _plan(
@@ -221,8 +137,11 @@ def _plan(
         "ethnicity": ETHNICITIES[patients.ethnicity[i]] if patients.ethnicity[i] >= 0 else None,
         "source": SOURCES[patients.source[i]],
     }
-    error = sum((bias for by, group, bias in plant.label_bias if of[by] == group), start=plant.error)
+    error = _with_bias(plant.error, plant.label_bias, of)
     harder = [difficulty for by, group, difficulty in plant.difficulty if of[by] == group]
+    shares = [share for by, group, share in plant.hard_share_of if of[by] == group]
+    hard = bool(rng.random() < (shares[-1] if shares else plant.hard_share))
+    harder += [plant.hard] if hard else []
     mean, sd = plant.volume_ml
     mean, sd = mean * _product(harder, "volume"), sd * _product(harder, "volume_sd")
     log_variance = np.log1p((sd / mean) ** 2)
@@ -234,7 +153,39 @@ def _plan(
         satellites=int(satellite < plant.satellite),
     )
     case_id = f"DCE_{i + 1:0{max(4, len(str(n)))}d}"
-    return _CasePlan(case_id, (seed, i), shape, phases, plant.vessels, LOOKS[str(of["source"])], tumour, error)
+    return _CasePlan(
+        case_id,
+        (seed, i),
+        shape,
+        phases,
+        plant.vessels,
+        LOOKS[str(of["source"])],
+        tumour,
+        error,
+        hard,
+        _with_bias(plant.model.error, plant.model.bias, of) if plant.model else None,
+        plant.model is not None and plant.model.twin,
+    )
+
+
+def _with_bias(
+    error: LabelError, biases: tuple[tuple[str, str, LabelError], ...], of: dict[str, str | None]
+) -> LabelError:
+    """Return the error of a case whose groups are ``of``."""
+    return sum((bias for by, group, bias in biases if of[by] == group), start=error)
+
+
+def _planted(plan: _CasePlan) -> dict[str, Any]:
+    """Return what was planted in a case, as plain data."""
+    planted = {"tumour": asdict(plan.tumour), "error": asdict(plan.error), "hard": plan.hard}
+    return planted | ({"prediction": asdict(plan.prediction)} if plan.prediction else {})
+
+
+def _ratings(plans: list[_CasePlan], dice: list[float]) -> dict[str, list[str]]:
+    """Return the two readers' words for every automated mask, by column."""
+    # Drawn apart from the pixels: a cohort's images and masks are what they were before anybody rated them.
+    words = [rate(d, plan.hard, np.random.default_rng((*plan.seed, 7))) for plan, d in zip(plans, dice, strict=True)]
+    return {f"rating_{k + 1}": [pair[k] for pair in words] for k in range(2)}
 
 
 def _make_case(root: Path, plan: _CasePlan) -> dict[str, Any]:
@@ -247,10 +198,14 @@ def _make_case(root: Path, plan: _CasePlan) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads(facts_file.read_text())
         return facts
     spacing = plan.look.spacing_mm(plan.shape)
-    masks = phantom_masks(plan.shape, spacing, plan.tumour, plan.error, plan.seed)
+    masks = phantom_masks(
+        plan.shape, spacing, plan.tumour, plan.error, plan.seed, prediction=plan.prediction, twin=plan.twin
+    )
     place = affine(plan.shape, spacing)
     _write_nifti(root / "reference" / f"{plan.case_id}.nii.gz", masks.reference, place)
     _write_nifti(root / "labels" / f"{plan.case_id}.nii.gz", masks.labels, place)
+    if masks.prediction is not None:
+        _write_nifti(root / "prediction" / f"{plan.case_id}.nii.gz", masks.prediction, place)
     if plan.phases:
         images = phantom_phases(masks, plan.tumour, plan.look, plan.seed, phases=plan.phases, vessels=plan.vessels)
         for phase, image in enumerate(images):
@@ -262,6 +217,9 @@ def _make_case(root: Path, plan: _CasePlan) -> dict[str, Any]:
         "morphology": plan.tumour.morphology,
         "satellites": plan.tumour.satellites,
     }
+    if masks.prediction is not None:
+        others = {"reference": masks.reference, "labels": masks.labels}
+        facts["dice_prediction"] = {role: overlap(masks.prediction, mask) for role, mask in others.items()}
     _replace(facts_file, json.dumps(facts).encode())
     return facts
 
@@ -280,13 +238,13 @@ def _by_group(patients: Patients, dice: np.ndarray) -> dict[str, dict[str, dict[
     return found
 
 
-def _claim(root: Path, settings: dict[str, Any]) -> None:
+def _claim(root: Path, settings: dict[str, Any], more: tuple[str, ...]) -> None:
     """Make ``root`` the folder of this simulation, or say that it is another's."""
     text = json.dumps(settings, indent=1)
     file = root / "simulation.json"
     if file.exists() and file.read_text() != text:
         raise UsageError(f"{root} holds a simulation with other settings (simulation.json); give a new folder")
-    for folder in ("images", "reference", "labels", "facts"):
+    for folder in ("images", "reference", "labels", "facts", *more):
         (root / folder).mkdir(parents=True, exist_ok=True)
     _replace(file, text.encode())
 

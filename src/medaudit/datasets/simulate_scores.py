@@ -28,9 +28,8 @@ from medaudit.datasets.simulated_patients import (
     every_patient,
     named,
 )
+from medaudit.datasets.simulated_ratings import RATINGS
 from medaudit.errors import UsageError
-
-RATINGS = ("Good", "Acceptable", "Poor", "Missed")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medaudit.cohort import Cohort
-from medaudit.datasets.simulate_dce import IMAGE_PLANTS, simulate_dce
+from medaudit.datasets.image_plants import IMAGE_PLANTS
+from medaudit.datasets.simulate_dce import simulate_dce
 from medaudit.datasets.simulate_scores import SCORE_PLANTS, simulate_scores
 from medaudit.errors import UsageError
 
@@ -60,6 +61,14 @@ def simulated_images(
     simulator = _find(IMAGES, name, "simulator of images")
     planted = _find(simulator.plants, plant, f"plant of {name}")
     return simulator.make(root, n=size, seed=seed, shape=IMAGE_SHAPE, plant=planted, jobs=jobs, progress=progress)
+
+
+def check_predictions(name: str, plant: str) -> None:
+    """Raise UsageError where a simulated cohort of this plant has no ``prediction``, with the plants that have one."""
+    plants = _find(IMAGES, name, "simulator of images").plants
+    if _find(plants, plant, f"plant of {name}").model is None:
+        having = ", ".join(other for other, planted in plants.items() if planted.model is not None)
+        raise UsageError(f"the plant '{plant}' of {name} has no prediction masks; these plants have: {having}")
 
 
 def simulated_scores(name: str, *, plant: str, size: int, seed: int) -> Cohort:

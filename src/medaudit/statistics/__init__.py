@@ -8,12 +8,12 @@ from medaudit.statistics.bootstrap import (
     Draws,
     bootstrap_means,
     gap_difference_interval,
-    gap_difference_p,
     gap_interval,
     pairwise_intervals,
     ratio_interval,
     standard_errors,
 )
+from medaudit.statistics.change import GapChange, gap_change
 from medaudit.statistics.comparison import Comparison, compare
 from medaudit.statistics.confounding import Attenuation, attenuation
 from medaudit.statistics.contingency import RatingTest, rating_test
@@ -77,6 +77,7 @@ __all__ = [
     "Equivalence",
     "Estimate",
     "FTest",
+    "GapChange",
     "GroupEffect",
     "Heterogeneity",
     "LinearFit",
@@ -111,8 +112,8 @@ __all__ = [
     "equity_scaled",
     "fractional_logit",
     "gap",
+    "gap_change",
     "gap_difference_interval",
-    "gap_difference_p",
     "gap_equivalence",
     "gap_interval",
     "group_means",

@@ -52,10 +52,10 @@ class Recipe:
 RECIPES: dict[str, dict[int, Recipe]] = {
     "fast": {
         2: Recipe("cpu-2d", longest=64, steps=120),
-        3: Recipe("cpu-3d", longest=24, steps=120),
+        3: Recipe("cpu-3d", longest=24, steps=90),
     },
     "cpu": {
-        2: Recipe("cpu-2d", longest=128, steps=400),
+        2: Recipe("cpu-2d", longest=96, steps=300),
         3: Recipe("cpu-3d", longest=32, steps=300),
     },
     "gpu": {
