@@ -1,6 +1,6 @@
 """Does the diagnosis name the planted cause? Simulated worlds with known causes, planted against named.
 
-    python -m benchmarks.planted_causes [--worlds 20] [--size 300] [--processes 2] [--out FOLDER]
+    python -m benchmarks.planted_causes [--worlds 20] [--size 270] [--processes 2] [--out FOLDER]
 
 Each world is a simulated breast-MRI cohort of its own seed: images are made, models are trained on a CPU (preset
 `fast`, two folds), and the causes are named from their scores. A world counts as right if exactly the planted ones of
@@ -36,7 +36,7 @@ FALLING = (120, 60)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", type=int, default=20)
-    parser.add_argument("--size", type=int, default=300)
+    parser.add_argument("--size", type=int, default=270)
     parser.add_argument("--first-seed", type=int, default=1_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--falling-worlds", type=int, default=5, help="Worlds of each smaller size and plant.")

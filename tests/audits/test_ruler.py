@@ -65,6 +65,13 @@ def test_labels_of_a_twin_are_false_confidence(seed):
     assert rulers.rates["gold"]["dir"][0] < 0.99
 
 
+def test_a_twin_without_a_gap_is_no_lie_about_one():
+    fair = replace(LABELS_OF_A_TWIN, age_effect=(0.0, 0.0, 0.0))
+    asked = replace(ASKED, resamples=199)
+    lies = [verdicts(studied(fair, seed, asked))["ruler"] == "supported" for seed in range(20)]
+    assert sum(lies) <= 2  # one in twenty is the level
+
+
 @SEEDS
 def test_labels_that_share_the_models_errors_are_masking(seed):
     found = verdicts(studied(LABELS_THAT_SHARE_ERRORS, seed))

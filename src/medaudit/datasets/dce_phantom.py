@@ -332,5 +332,7 @@ def _vessels(shape: tuple[int, ...], steps: tuple[float, ...], count: int, rng: 
         one, bend, other = rng.uniform(0.1, 0.9, (3, 3)) * size
         path = (1 - t) ** 2 * one + 2 * t * (1 - t) * bend + t**2 * other
         voxels.append(np.round((path[:, None] + width) / steps).astype(np.int64).reshape(-1, 3))
-    every = np.unique(np.concatenate(voxels), axis=0)
-    return every[np.all((every >= 0) & (every < np.asarray(shape)), axis=1)].T
+    every = np.concatenate(voxels)
+    inside = every[np.all((every >= 0) & (every < np.asarray(shape)), axis=1)]
+    # One number a voxel: to sort rows would take longer than all the rest of a small phantom.
+    return np.stack(np.unravel_index(np.unique(np.ravel_multi_index(tuple(inside.T), shape)), shape))

@@ -78,7 +78,7 @@ class ImagePlant:
 
 
 # Of less contrast only: a tumour of another shape would change what its automated mask is worth.
-_FAINT = Difficulty(contrast=0.2)
+_FAINT = Difficulty(contrast=0.25)
 _HARD = (("age", "<=40", _FAINT),)
 _BIASED = (("age", "<=40", LabelError(erode_mm=1.8)),)
 _LOST_RIM = (("age", "<=40", LabelError(erode_mm=3.0)),)

@@ -118,5 +118,5 @@ def _contrast(name: str, value: float, draws: np.ndarray, n: int, *, test: bool 
 
 def _nothing(comparison: Comparison, shares: np.ndarray, mix: np.ndarray, reason: str) -> Standardised:
     nan = np.full(comparison.n_groups, np.nan)
-    estimates = [Estimate(name, float("nan"), n=comparison.n_cases) for name in ("contrast", "adjusted", "change")]
-    return Standardised(0, 0, *estimates, nan, nan, shares, mix, reason)
+    nothing = Estimate("contrast", float("nan"), n=comparison.n_cases)
+    return Standardised(0, 0, nothing, nothing, nothing, nan, nan, shares, mix, reason)

@@ -28,8 +28,9 @@ class Recipe:
     longest: int
     """Cells along the longest side of the grid."""
     steps: int
-    batch_size: int = 8
-    learning_rate: float = 3e-3
+    batch_size: int = 4
+    """Small: of as many cases seen, more steps teach a small net more than larger batches do."""
+    learning_rate: float = 8e-3
     epochs: int = 5
     """Into how many parts the steps are divided; a checkpoint follows each."""
 
@@ -51,12 +52,12 @@ class Recipe:
 
 RECIPES: dict[str, dict[int, Recipe]] = {
     "fast": {
-        2: Recipe("cpu-2d", longest=64, steps=120),
-        3: Recipe("cpu-3d", longest=24, steps=90),
+        2: Recipe("cpu-2d", longest=64, steps=160),
+        3: Recipe("cpu-3d", longest=24, steps=160),
     },
     "cpu": {
-        2: Recipe("cpu-2d", longest=96, steps=300),
-        3: Recipe("cpu-3d", longest=32, steps=300),
+        2: Recipe("cpu-2d", longest=96, steps=500),
+        3: Recipe("cpu-3d", longest=32, steps=500),
     },
     "gpu": {
         2: Recipe("gpu-2d", longest=512, steps=20_000, batch_size=16, learning_rate=1e-3, epochs=50),
@@ -123,7 +124,7 @@ def _loader(prepared: Prepared, rows: Sequence[int], labels: Mapping[int, str]) 
         i = rows[index]
         image = prepared.images[i].astype(np.float32)
         mask = prepared.masks[labels[i]][i][None].astype(np.float32) / 255
-        axes = [axis for axis in range(1, image.ndim) if rng.random() < 0.5]
+        axes = tuple(axis for axis in range(1, image.ndim) if rng.random() < 0.5)
         gain, offset = rng.uniform(0.9, 1.1), rng.uniform(-0.1, 0.1)
         image = np.flip(image, axes) * np.float32(gain) + np.float32(offset)
         return {

@@ -66,7 +66,7 @@ def label_bias(e: Evidence) -> Draft:
 
 def representation(e: Evidence) -> Draft:
     """Draft: is a group harder to segment with expert labels, equal numbers and, if known, equal difficulty?"""
-    known = e.hardness is not None and not e.hardness.reason
+    known = e.hardness is not None and not e.hardness.reason and not e.tiers_are_biased
     equal = "expert labels, equal numbers" + (" and one mix of difficulty" if known else "")
     question = f"Is some {e.by} group harder to segment, with {equal}?"
     groups = e.models
@@ -89,15 +89,23 @@ def representation(e: Evidence) -> Draft:
         small = -e.measure.margin < h.adjusted.extra["low_90"] and h.adjusted.extra["high_90"] < e.measure.margin
         bound = 0.0 if small else float("inf")
         unknown = ""
+        leftover = _mostly_mix(e)
     else:
         estimate = _gap(groups, 0, f"gap of mean {e.measure.words}, trained on expert labels", e)
         best, worst = _extremes(groups, 0, e)
         bound = estimate.extra["high_90"]
-        unknown = " Whether each is harder, or only more of them are hard, cannot be told: difficulty is not known."
+        leftover = False
+        why = "tiers rest on labels that are biased" if e.tiers_are_biased else "difficulty is not known"
+        unknown = f" Whether each is harder, or only more of them are hard, cannot be told: {why}."
 
     def judge(found: Estimate) -> tuple[Verdict, str]:
         verdict = three_way(found.p_adjusted, bound, e.measure.margin, alpha=ALPHA).verdict
         size = numerals.with_interval(abs(found.value), *_oriented(found), e.measure.unit)
+        if verdict == "supported" and leftover:
+            return "insufficient", (
+                f"Most of the {e.by} difference goes away at one mix of difficulty; whether the {size} that is left is "
+                "harder images, or difficulty that was not known well enough, cannot be told."
+            )
         return verdict, {
             "supported": f"The images of {e.by} {worst} are harder to segment than those of {best}: with {equal}, "
             f"{e.measure.words} is {e.measure.worse()} by {size}.{unknown}",
@@ -157,6 +165,11 @@ def difficulty_imbalance(e: Evidence) -> Draft:
         raw, adjusted = (_unit(contrast.value, e) for contrast in (h.raw, h.adjusted))
         also = f", and to {_unit(trained.adjusted.value, e)} if also trained on one" if e.balanced == BALANCED else ""
         sizes = f"at one mix of difficulty the difference shrinks from {raw} to {adjusted}{also}"
+        if e.tiers_are_biased:
+            return "insufficient", (
+                "Difficulty is known by ratings of the automated labels, and these are worse for some group: its cases "
+                f"may look hard because their labels are bad. Name another column with --difficulty ({mix})."
+            )
         if found.p_adjusted < ALPHA and shrinks:
             return (
                 "supported",
@@ -340,6 +353,16 @@ def _two(numbers: Mapping[str, Mapping[str, Any]], worst: str, best: str, e: Evi
 
 def _unit(value: float, e: Evidence) -> str:
     return numerals.with_unit(value, e.measure.unit, 3 if not e.measure.unit else None)
+
+
+def _mostly_mix(e: Evidence) -> bool:
+    """Whether the mix of difficulty evidently makes part of the difference, and more than half of it goes away.
+
+    Difficulty is known with error. Inside a stratum a group with more hard cases then still has more of them, and some
+    difference stays that is no other cause (residual confounding).
+    """
+    m, h = e.mix, e.hardness
+    return m is not None and h is not None and m.change.p < ALPHA and h.adjusted.value < m.raw.value / 2
 
 
 def _below(found: Estimate, e: Evidence) -> str:

@@ -24,6 +24,10 @@ QUALITY, OBSERVED = "quality", "observed"
 """The columns beside the trainings: silver against gold, and the baseline against silver."""
 
 
+TAINTED = 0.01
+"""Below this p-value of the automated labels' gap, tiers that come from ratings of these labels are not used."""
+
+
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """What the study looks at. ``scores`` has a row a case, in the cohort's order, and a column a training.
@@ -117,6 +121,16 @@ class Evidence:
             n_resamples=self.settings.resamples,
             seed=self.settings.seed,
         )
+
+    @cached_property
+    def tiers_are_biased(self) -> bool:
+        """Whether difficulty comes from ratings of automated labels that are themselves worse for a group.
+
+        A case of that group may then be called hard because its label is bad: difficulty and label bias cannot be told
+        apart by such tiers. At 1 %, not 5 %: one fair cohort in twenty should not lose its tiers (our choice).
+        """
+        rated = bool(self.design.levels) and self.settings.difficulty is None
+        return rated and self.labels is not None and self.labels.comparable and self.labels.chance.p[0] < TAINTED
 
     @property
     def balanced(self) -> str:

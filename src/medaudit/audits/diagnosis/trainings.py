@@ -116,7 +116,7 @@ def tasks(design: Design, seed: int) -> list[Task]:
 
 def refuse_empty_groups(prepared: Prepared, design: Design) -> None:
     """Raise DataError where a group has nothing to learn: no expert mask of it has any foreground."""
-    full = prepared.masks[GOLD].reshape(len(prepared.case_ids), -1).any(axis=1)
+    full = np.asarray([bool(mask.any()) for mask in prepared.masks[GOLD]])
     for g in np.flatnonzero(design.large):
         rows = np.flatnonzero((design.groups.codes == g) & design.predicted)
         if not full[rows].any():
