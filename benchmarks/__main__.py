@@ -1,6 +1,6 @@
 """Run the benchmarks and write what they print, with machine, date and versions, into docs/benchmarks.md.
 
-    python -m benchmarks                       # all of them, about an hour on two cores (the calibration takes most)
+    python -m benchmarks                       # all of them, two hours on two cores (two of them most)
     python -m benchmarks bootstrap full_audit  # some of them
 
 Each prints its own table; it takes the place of what stands between `<!-- bench:NAME -->` and `<!-- end -->`.
@@ -25,6 +25,7 @@ BENCHMARKS = {
     "full_audit": ["--cases", "80"],
     "calibration": ["--cohorts", "500"],
     "training_loop": [],
+    "planted_causes": [],
 }
 
 

@@ -20,6 +20,7 @@ from medaudit.statistics import (
     confounding_verdict,
     detectable_gap,
     gap,
+    gap_change,
     gap_difference_interval,
     gap_equivalence,
     gap_interval,
@@ -31,6 +32,7 @@ from medaudit.statistics import (
     top_fraction,
 )
 
+SMALL = (60, 120, 60)
 AGE, AGE_SD = (349, 754, 400), (0.22, 0.21, 0.17)
 ETHNICITY = (1128, 241, 86, 51)
 SOURCES = (980, 291, 171, 64)
@@ -122,6 +124,35 @@ def level_masking(site):
     return study
 
 
+def two_scores(rng, groups, sds, silver, means=0.8, change=0.0):
+    """Gold scores with these SDs by group, and silver ones whose mean is ``change`` more: (silver, gold), each (n,).
+
+    ``silver``: a "twin" of the model (SD .02), of "independent" errors, or with errors "shared" (80 % of variance).
+    """
+    sd, mean, zero = np.asarray(sds)[groups], means + np.zeros(groups.size), np.zeros(groups.size)
+    if silver == "shared":
+        both = mean + dice(rng, zero, np.sqrt(0.8) * sd)
+        gold, other = (both + dice(rng, zero, np.sqrt(0.2) * sd) for _ in range(2))
+        return other + change, gold
+    gold = dice(rng, mean, sd)
+    return dice(rng, mean + change, np.full(groups.size, 0.02) if silver == "twin" else sd), gold
+
+
+def level_change(sizes, sds, silver, means=0.0):
+    """How often an unchanged gap is called changed: by our test, and by the percentile interval of two gaps."""
+    groups = groups_of(sizes)
+    comparison, mean = compare(groups), 0.7 + np.linspace(0, means, len(sizes))[groups]
+
+    def study(rng, seed):
+        pair = two_scores(rng, groups, sds, silver, mean)
+        p = gap_change(*pair, comparison, n_resamples=2, n_permutations=499, seed=seed).p
+        draws = bootstrap_means(np.column_stack(pair), comparison, n_resamples=499, seed=seed)
+        low, high = draws.interval(lambda m: gap(m[..., 0, :]) - gap(m[..., 1, :]), method="percentile")
+        return p <= 0.05, low > 0 or high < 0
+
+    return study
+
+
 def type_one_rows():
     return [
         ("gap, 3 x 349", level((349,) * 3, (0.22,) * 3)),
@@ -136,6 +167,16 @@ def type_one_rows():
         ("site confounds, no group effect: within sources / naive", level_within_source),
         ("masking, every source has the pooled gap", level_masking(0.0)),
         ("masking, the same gap everywhere and pooled more (a source effect)", level_masking(0.1)),
+        ("change of a gap, twin, 60/120/60: ours / percentile of two gaps", level_change(SMALL, (0.22,) * 3, "twin")),
+        ("the same, SD .30/.20/.10", level_change(SMALL, (0.3, 0.2, 0.1), "twin")),
+        ("the same, 60/120/30, SD .10/.20/.30", level_change((60, 120, 30), (0.1, 0.2, 0.3), "twin")),
+        ("change of a gap, twin, 3 x 349", level_change((349,) * 3, (0.22,) * 3, "twin")),
+        ("change of a gap, twin, ethnicity", level_change(ETHNICITY, (0.17, 0.22, 0.25, 0.30), "twin")),
+        (
+            "change of a gap, independent, 60/120/60, SD .30/.20/.10",
+            level_change(SMALL, (0.3, 0.2, 0.1), "independent"),
+        ),
+        ("change of a gap, shared errors, both .10, 3 x 349", level_change((349,) * 3, (0.22,) * 3, "shared", 0.10)),
     ]
 
 
@@ -198,6 +239,21 @@ def difference_coverage(means_a, means_b, rho=0.8):
     return study
 
 
+def change_coverage(sizes, silver, true_gold=0.0, change=0.0):
+    groups = groups_of(sizes)
+    comparison = compare(groups)
+    mean, more = (0.7 + np.linspace(0, true_gold, 3)[groups], np.linspace(0, change, 3)[groups])
+
+    def study(rng, seed):
+        pair = np.column_stack(two_scores(rng, groups, (0.22,) * 3, silver, mean, more))
+        draws = bootstrap_means(pair, comparison, n_resamples=999, seed=seed)
+        _, low, high = gap_difference_interval(draws, 0, 1)
+        p_low, p_high = draws.interval(lambda m: gap(m[..., 0, :]) - gap(m[..., 1, :]), method="percentile")
+        return low <= change <= high, p_low <= change <= p_high
+
+    return study
+
+
 def coverage_rows():
     return [
         ("difference of two group means, 349 each: BCa / percentile", pair_coverage),
@@ -217,6 +273,15 @@ def coverage_rows():
         ("difference of gaps, 0 and 0", difference_coverage((0, 0, 0), (0, 0, 0))),
         ("difference of gaps, 0 and .04, two groups tie", difference_coverage((0, 0, 0), (0, 0, 0.04))),
         ("difference of gaps, .04 and .066, two groups near", difference_coverage((0, 0.003, 0.04), (0, 0.03, 0.066))),
+        ("difference of gaps, twin, 0 and 0, 60/120/60", change_coverage(SMALL, "twin")),
+        ("difference of gaps, twin, 0 and 0, 3 x 349", change_coverage((349,) * 3, "twin")),
+        ("difference of gaps, twin, .05 and 0, 3 x 349", change_coverage((349,) * 3, "twin", 0.0, 0.05)),
+        (
+            "difference of gaps, independent, .15 and .10, 3 x 349",
+            change_coverage((349,) * 3, "independent", 0.1, 0.05),
+        ),
+        ("difference of gaps, shared errors, .05 and 0, 3 x 349", change_coverage((349,) * 3, "shared", 0.0, 0.05)),
+        ("difference of gaps, shared errors, .05 and .10, 3 x 349", change_coverage((349,) * 3, "shared", 0.1, -0.05)),
     ]
 
 
@@ -254,6 +319,21 @@ def verdicts_on_gap(sizes, true):
     return study
 
 
+def verdicts_on_change(silver, true_gold, change):
+    """How often the groups' differences are called changed, and the gap on silver larger, or smaller."""
+    groups = groups_of((349,) * 3)
+    comparison = compare(groups)
+    mean, more = (0.7 + np.linspace(0, true_gold, 3)[groups], np.linspace(0, change, 3)[groups])
+
+    def study(rng, seed):
+        pair = two_scores(rng, groups, (0.22,) * 3, silver, mean, more)
+        found = gap_change(*pair, comparison, n_resamples=999, n_permutations=499, seed=seed)
+        changed = found.p < 0.05
+        return changed, changed and found.low_90 > 0, changed and found.high_90 < 0
+
+    return study
+
+
 def cause_rows():
     return [
         ("site effect .15 only: explained by source / intrinsic / insufficient", verdicts_on_confounding(0.0, 0.15)),
@@ -263,6 +343,14 @@ def cause_rows():
         ("gap 0 in 349/754/400, margin .05", verdicts_on_gap(AGE, 0.0)),
         ("gap 0 in 30/30/30, margin .05", verdicts_on_gap((30, 30, 30), 0.0)),
         ("gap .10 in 200/200/12", verdicts_on_gap((200, 200, 12), 0.10)),
+        (
+            "gap .09 on silver, .04 on gold, independent: changed / larger / smaller",
+            verdicts_on_change("independent", 0.04, 0.05),
+        ),
+        ("gap .09 on silver, .04 on gold, shared errors", verdicts_on_change("shared", 0.04, 0.05)),
+        ("gap .05 on silver, 0 on gold, shared errors", verdicts_on_change("shared", 0.0, 0.05)),
+        ("gap .05 on silver, .10 on gold, shared errors", verdicts_on_change("shared", 0.10, -0.05)),
+        ("gap .06 on both, in reversed order, shared errors", verdicts_on_change("shared", 0.06, -0.12)),
     ]
 
 

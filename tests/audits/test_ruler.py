@@ -110,6 +110,20 @@ def test_a_reversed_order_is_found_although_the_gap_is_as_large():
     assert found["ruler:sex:false-magnitude"].verdict != "supported"
 
 
+def test_a_lie_about_a_group_between_the_extremes_says_that_the_gap_is_open():
+    rng = np.random.default_rng(0)
+    group = np.repeat([0, 1, 2], 200)
+    gold = 0.6 + 0.1 * group + rng.normal(0, 0.1, 600)
+    table = pl.DataFrame({"case_id": [str(i) for i in range(600)], "site": np.array(["a", "b", "c"])[group]})
+    silver = gold + 0.06 * (group == 1) + rng.normal(0, 0.02, 600)
+    scores = table.select("case_id", gold=pl.Series(gold), silver=pl.Series(silver))
+    found = {f.id: f for f in audit_ruler(Cohort("t", table, Path()), scores, replace(ASKED, by=("site",))).findings}
+    assert found["ruler"].verdict == "supported"
+    assert "whether the gap itself grows or shrinks is open" in found["ruler"].claim
+    assert found["ruler:site:false-magnitude"].verdict == "refuted"
+    assert found["ruler:site:masking"].verdict == "refuted"
+
+
 def test_the_papers_inflation_and_amplification():
     # Means of arXiv 2511.00477, Table 2: observed, true, and trained on silver; Young to Older.
     observed, true, biased = 0.7500 - 0.6941, 0.7703 - 0.7304, 0.7458 - 0.6797

@@ -95,3 +95,33 @@ def test_patients_with_several_images_are_exchanged_as_wholes():
             gap_change(u, v, compare(groups, clusters=patient), n_resamples=50, n_permutations=199, seed=seed).p < 0.05
         )
     assert np.mean(rejected) < 0.11
+
+
+def test_a_constant_shift_changes_nothing_and_that_is_certain():
+    groups, _, v = two_scores(5, (40, 40, 40), (0.2, 0.2, 0.2))
+    change = gap_change(v + 0.1, v, compare(groups), n_resamples=200, n_permutations=200)
+    assert change.p == 1.0
+    assert (change.low, change.high) == pytest.approx((0.0, 0.0), abs=1e-6)
+
+
+def test_no_change_of_the_gap_exceeds_the_largest_change_of_a_difference():
+    groups, u, v = two_scores(6, (100, 100, 100), (0.2, 0.2, 0.2), correlation=0.999)
+    change = gap_change(u, v, compare(groups), n_resamples=500, n_permutations=10)
+    delta, pairs = u - v, [(0, 1), (0, 2), (1, 2)]
+    reach = [
+        abs(delta[groups == i].mean() - delta[groups == j].mean())
+        + 1.96 * np.hypot(*(delta[groups == g].std() / 10 for g in (i, j)))
+        for i, j in pairs
+    ]
+    assert change.high <= 1.05 * max(reach)
+    assert change.low >= -1.05 * max(reach)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.06])
+def test_the_interval_covers_although_a_twin_is_quiet_and_gold_is_not(shift):
+    sizes, covered = (60, 120, 60), []
+    for seed in range(200):
+        groups, u, v = two_scores(1000 + seed, sizes, (0.2, 0.2, 0.2), shift=shift, twin=True)
+        change = gap_change(u, v, compare(groups), n_resamples=300, n_permutations=2, seed=seed)
+        covered.append(change.low <= shift <= change.high)
+    assert np.mean(covered) >= 0.93

@@ -343,15 +343,23 @@ def _small(e: Evidence) -> str:
     return " The difference lies below the margin that matters." if max(-e.low_90, e.high_90) < e.margin else ""
 
 
+def _how(e: Evidence) -> str:
+    """Return the sentence that says what a lie does where the two gaps do not show it: they may even be equal."""
+    if e.reversed:
+        return " The order of the groups is reversed."
+    if e.low_90 > 0 or e.high_90 < 0:
+        return _small(e)
+    return " Silver changes some groups more than others; whether the gap itself grows or shrinks is open."
+
+
 def _lie(rulers: Rulers) -> Judge:
     e, sizes = rulers.evidence, _sizes(rulers)
-    turned = " The order of the groups is reversed." if e.reversed else _small(e)
     share = ""
     if rulers.inflation is not None:
         value, low, high = (numerals.number(100 * v, 0) for v in rulers.inflation)
         share = f" ({'+' if rulers.inflation[0] > 0 else ''}{value} %, {low} to {high} %)"
     claims: dict[Verdict, str] = {
-        "supported": f"The ruler lies about the {rulers.name} gap of {rulers.measure.words}: {sizes}{share}.{turned}",
+        "supported": f"The ruler lies about the {rulers.name} gap of {rulers.measure.words}: {sizes}{share}.{_how(e)}",
         "refuted": f"Silver and gold masks show the same {rulers.name} gap of {rulers.measure.words} to within "
         f"{numerals.about(rulers.margin, rulers.measure.unit)}: {sizes}.",
         "insufficient": f"These data cannot tell whether the ruler lies about the {rulers.name} gap: {sizes}.",

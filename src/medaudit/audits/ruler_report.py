@@ -260,10 +260,9 @@ def methods(result: RulerAudit) -> str:
     third = (
         f"Rules: the ruler lies if silver - gold, case by case, differs between groups (permutation of patients, "
         f"corrected p < {ALPHA:g}), and is cleared if the 90 % interval of the difference of gaps lies within "
-        f"{margin}. False magnitude: the gap on silver is the larger one, with its whole 90 % interval. False "
-        "confidence: the "
-        f"SD on silver is below {COLLAPSE:g} of that on gold with its whole 95 % interval, and the level is raised. "
-        f"Masking: a gap on gold is evident, and smaller or reversed on silver. Seed {s.seed}."
+        f"{margin}. False magnitude: it lies, and that interval is above 0. False confidence: the SD on silver is "
+        f"below {COLLAPSE:g} of that on gold with its whole 95 % interval, and the level is raised. Masking: a gap on "
+        f"gold is evident, the ruler lies, and the interval is below 0 or the order reversed. Seed {s.seed}."
     )
     return "\n\n".join([first, second, third])
 

@@ -171,19 +171,34 @@ def ratio_interval(draws: Draws, level: float = 0.95) -> Interval:
 def gap_difference_interval(draws: Draws, a: int, b: int, level: float = 0.95) -> tuple[float, float, float]:
     """Return gap_a - gap_b of two measures (columns ``a`` and ``b``, e.g. two rulers) and its low and high limits.
 
-    Paired, since both measures share the resampled patients. Each gap is biased upward by what the bootstrap estimates
-    (mean of the draws minus the observed gap), so the true difference may be lower by gap a's bias and higher by
-    gap b's: a normal interval is lengthened by the one below and by the other above (our choice; percentile and BCa
-    intervals cover as little as 89 % when one gap is 0).
+    Paired, since both measures share the resampled patients. Either gap is biased upward, the more so the closer its
+    groups: the true difference may be lower by gap a's bias and higher by gap b's, so a normal interval is lengthened
+    by the one below and by the other above. The bias is the one at the smallest gap that :func:`gap_interval` allows,
+    since at the observed gap, itself too large, it would be underestimated. No gap can change by more than the
+    difference between some two groups does, so the interval ends there (our choice; ``benchmarks/calibration.py``:
+    percentile intervals cover as little as 75 % where one score is quiet and one gap is 0).
     """
     observed = gap(draws.observed)
     difference = float(observed[a] - observed[b])
     if draws.thin[[a, b]].any():
         return difference, math.nan, math.nan
-    drawn = gap(draws.means)
-    above, below = np.maximum(_mean(drawn) - observed, 0.0)[[a, b]]
-    half = float(ndtri((1 + level) / 2)) * float(spread(drawn[:, a] - drawn[:, b]))
-    return difference, difference - half - float(above), difference + half + float(below)
+    centre, drawn = draws.centre[[a, b]], draws.means[:, [a, b]]
+    gaps = gap(drawn)
+    half = float(ndtri((1 + level) / 2)) * float(spread(gaps[:, 0] - gaps[:, 1]))
+    above, below = _largest_bias(centre, drawn, level)
+    change = centre[:1] - centre[1:], drawn[:, :1] - drawn[:, 1:]
+    reach = float(range_interval(*change, draws.thin[[a]], level)[1][0])
+    low, high = np.maximum(difference - half - above, -reach), np.minimum(difference + half + below, reach)
+    return difference, float(low), float(high)
+
+
+def _largest_bias(centre: np.ndarray, drawn: np.ndarray, level: float) -> np.ndarray:
+    """Return how much too large each gap of ``centre`` (m, G) may be on average: the bias at its lower limit, (m,)."""
+    low, _ = range_interval(centre, drawn, np.zeros(centre.shape, dtype=bool), level)
+    middle = _mean(centre.T)[:, None]
+    least = middle + _ratio(low, gap(centre))[:, None] * (centre - middle)
+    least = np.where(np.isfinite(centre) & ~np.isfinite(least), centre, least)
+    return np.maximum(_mean(gap(drawn - centre + least)) - gap(least), 0.0)
 
 
 def pairwise_intervals(
