@@ -175,8 +175,8 @@ def gap_difference_interval(draws: Draws, a: int, b: int, level: float = 0.95) -
     groups: the true difference may be lower by gap a's bias and higher by gap b's, so a normal interval is lengthened
     by the one below and by the other above. The bias is the one at the smallest gap that :func:`gap_interval` allows,
     since at the observed gap, itself too large, it would be underestimated. No gap can change by more than the
-    difference between some two groups does, so the interval ends there (our choice; ``benchmarks/calibration.py``:
-    percentile intervals cover as little as 75 % where one score is quiet and one gap is 0).
+    difference between some two groups does, so the interval ends there (our choice; where no gap is and one score is
+    quiet, a percentile interval covers 5 % of the time, this one 98 %: ``benchmarks/calibration.py``).
     """
     observed = gap(draws.observed)
     difference = float(observed[a] - observed[b])

@@ -71,6 +71,18 @@ def reproducible(fabric: Fabric, deterministic: bool) -> Iterator[None]:
         torch.backends.cudnn.benchmark, fills.fill_uninitialized_memory = cudnn, fill
 
 
+@contextmanager
+def one_thread(accelerator: str) -> Iterator[None]:
+    """On a CPU compute with one thread: sums are then rounded alike however many processes share the cores."""
+    before = torch.get_num_threads()
+    if accelerator == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Seed torch for one step: dropout and drawn noise follow from (seed, step, rank), so no state must be saved."""
     torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1))

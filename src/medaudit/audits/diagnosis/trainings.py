@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from joblib import Parallel, cpu_count, delayed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,6 +27,7 @@ from medaudit.audits.diagnosis.design import BASELINE, GOLD, SILVER, Design
 from medaudit.cohort import Cohort, Role, Volume, mask_ending, read_image, write_mask
 from medaudit.errors import DataError
 from medaudit.report.atomic import write_atomically
+from medaudit.training.devices import one_thread
 from medaudit.training.prepared import Prepared, fingerprint, grid_of, opened, prepare, resized
 from medaudit.training.segmentation import RECIPES, Recipe, fit, predict
 
@@ -177,7 +177,7 @@ def _run(
     """Train one model, predict the fold it has not seen, and only then leave the marker."""
     prepared = opened(out / PREPARED, cohort.case_ids, roles)
     cases = list(cohort.cases("image"))
-    with _one_thread(device):
+    with one_thread(device):
         labels = dict(zip(task.rows, task.labels, strict=True))
         folder = out / TRAININGS / task.slug / f"fold-{task.fold}"
         model = fit(prepared, task.rows, labels, recipe, folder, seed=task.seed, device=device)
@@ -220,18 +220,6 @@ def _stream(run: Any, left: list[Task], jobs: int) -> Iterator[Task]:
             "a process that trained was killed, most often because memory ran out; what was trained is kept: run the "
             f"same command with fewer than {workers} --jobs"
         ) from None
-
-
-@contextmanager
-def _one_thread(device: str) -> Iterator[None]:
-    """One thread a process: sums are then rounded alike however many processes there are."""
-    before = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager
