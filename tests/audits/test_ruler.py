@@ -218,7 +218,6 @@ def test_scores_that_cannot_tell_two_rulers_apart_are_refused(gold, silver, word
 
 
 CLEAR = Evidence(
-    difference=0.0,
     low_90=-0.01,
     high_90=0.01,
     true_low=0.02,
@@ -235,14 +234,14 @@ CLEAR = Evidence(
     ("change", "p", "expected"),
     [
         ({}, 1.0, "rrrr"),
-        ({"difference": 0.05, "low_90": 0.03, "high_90": 0.07}, 0.001, "ssrr"),
-        ({"difference": -0.05, "low_90": -0.07, "high_90": -0.03}, 0.001, "srrs"),
+        ({"low_90": 0.03, "high_90": 0.07}, 0.001, "ssrr"),
+        ({"low_90": -0.07, "high_90": -0.03}, 0.001, "srrs"),
         ({"low_90": -0.1, "high_90": 0.1}, 0.5, "iiri"),
         ({"spread": (0.2, 0.1, 0.3), "shift": (0.2, 0.1, 0.3)}, 1.0, "rrsr"),
         ({"spread": (0.4, 0.3, 0.6), "shift": (0.2, 0.1, 0.3)}, 1.0, "rrir"),
         ({"spread": (0.2, 0.1, 0.3), "shift": (-0.2, -0.3, -0.1)}, 1.0, "rrrr"),
         ({"reversal": 0.999}, 0.01, "srrs"),
-        ({"true_low": 0.0, "true_high_90": 0.04, "difference": -0.03, "low_90": -0.04}, 0.01, "srrr"),
+        ({"true_low": 0.0, "true_high_90": 0.04, "low_90": -0.04}, 0.01, "srrr"),
     ],
 )
 def test_the_rules_of_the_modes(change, p, expected):

@@ -23,14 +23,13 @@ REVERSED = 0.975
 class Evidence:
     """What the rules look at; gaps are silver's minus gold's, of the same cases.
 
-    ``low_90`` and ``high_90`` limit ``difference``; ``true_low`` is the 95 % lower limit of the gap against gold and
+    ``low_90`` and ``high_90`` limit their difference; ``true_low`` is the 95 % lower limit of the gap against gold and
     ``true_high_90`` its 90 % upper one. ``spread`` is SD(silver) / SD(gold) inside groups, ``shift`` the mean of
     silver - gold, positive where silver flatters: value, low and high of 95 % intervals. ``reversal`` is the share of
     resamples in which gold's best group is worse than gold's worst on silver. ``margin`` is what a difference of gaps
     must exceed to matter, ``gap_margin`` what a gap must.
     """
 
-    difference: float
     low_90: float
     high_90: float
     true_low: float

@@ -119,7 +119,6 @@ class Rulers:
         assert self.both is not None
         groups = self.both
         return Evidence(
-            difference=self.change.value,
             low_90=self.change.low_90,
             high_90=self.change.high_90,
             true_low=float(groups.gap_limits[0][GOLD]),
