@@ -332,8 +332,8 @@ def test_a_diagnosis_killed_at_five_random_points_finds_what_an_unbroken_one_doe
 
     whole, out = tmp_path / "whole", tmp_path / "run"
     subprocess.run(command(whole), check=True, env=environment)
-    # 2 models x 2 folds x 11 lines, 32 masks, then the rows of four measurements.
-    points = sorted(random.Random(5).sample(range(2, 100), 5))
+    # 2 models x 2 folds x 11 lines and 32 masks make 76; what is measured after that comes and goes unseen.
+    points = sorted(random.Random(5).sample(range(2, 74), 5))
     reached = []
     for point in points:
         process = subprocess.Popen(command(out), env=environment)
