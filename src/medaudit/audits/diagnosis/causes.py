@@ -57,7 +57,7 @@ def label_bias(e: Evidence) -> Draft:
             f"against the experts' {sizes}.{_below(found, e)}",
             "refuted": f"The automated labels are equally good for all {e.by} groups, to within "
             f"{numerals.with_unit(e.measure.margin, e.measure.unit)} {e.measure.words}.",
-            "insufficient": f"Whether the automated labels are worse for a {e.by} group cannot be told: "
+            "insufficient": f"Whether the automated labels are worse for some {e.by} group cannot be told: "
             f"{e.measure.words} {sizes}. {_detectable(found, e)}",
         }[verdict]
 
@@ -111,7 +111,7 @@ def representation(e: Evidence) -> Draft:
             f"{e.measure.words} is {e.measure.worse()} by {size}.{unknown}",
             "refuted": f"With {equal}, all {e.by} groups are segmented equally well, to within "
             f"{numerals.with_unit(e.measure.margin, e.measure.unit)} {e.measure.words}.",
-            "insufficient": f"Whether a {e.by} group is harder to segment cannot be told: with {equal} the groups "
+            "insufficient": f"Whether some {e.by} group is harder to segment cannot be told: with {equal} the groups "
             f"differ by {size}. {_detectable(found, e)}",
         }[verdict]
 
@@ -183,7 +183,7 @@ def difficulty_imbalance(e: Evidence) -> Draft:
         if three_way(p_gap, of_gap.extra["high_90"], e.measure.margin).verdict == "refuted":
             return "refuted", f"There is no {e.by} gap that matters for a mix of difficulty ({mix}) to explain."
         return "insufficient", (
-            f"Whether the mix of easy and hard cases ({mix}) makes a {e.by} gap cannot be told: "
+            f"Whether the mix of easy and hard cases ({mix}) makes any {e.by} gap cannot be told: "
             + (f"{sizes}." if p_gap < ALPHA else "a gap against expert masks is not evident in the first place.")
         )
 
@@ -293,7 +293,7 @@ def source_confounding(e: Evidence) -> Draft:
     claim = {
         "supported": f"The {what} by {e.by} is largely one between {source}s: {text} of it goes away within them.",
         "refuted": f"The {what} by {e.by} is not one between {source}s: within them only {text} of it goes away.",
-        "insufficient": f"Whether {source} explains a {e.by} gap cannot be told: {decision.reason}.",
+        "insufficient": f"Whether {source} explains any {e.by} gap cannot be told: {decision.reason}.",
     }[decision.verdict]
     return Draft(
         "source_confounding", question, numbers, estimate, lambda found: (decision.verdict, claim), _rests_on(groups, e)
