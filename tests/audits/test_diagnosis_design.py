@@ -136,6 +136,18 @@ def test_a_group_too_small_to_be_judged_is_predicted_and_not_trained_on():
     assert design.predicted.all()
 
 
+def test_cases_of_unknown_group_are_predicted_and_never_trained_on():
+    cohort = people((40, 40))
+    unknown = np.arange(80) % 8 == 0
+    groups = ["" if lost else group for group, lost in zip(cohort.table["group"], unknown, strict=True)]
+    some = Cohort("some", cohort.table.with_columns(group=pl.Series(groups)), Path())
+    design = design_of(some)
+    assert design.per_group == 35
+    for training in design.trainings:
+        assert not unknown[training.rows].any()
+    assert design.predicted.all()
+
+
 def test_too_few_patients_are_one_line_that_says_who_is_lacking():
     with pytest.raises(DataError, match=r"needs two group groups of 20 patients .*a 40, b 5"):
         design_of(people((40, 5)))

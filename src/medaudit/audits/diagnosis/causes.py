@@ -418,6 +418,8 @@ def _rests_on(groups: Compared, e: Evidence) -> tuple[str, ...]:
         f"seen the patient ({int(e.design.fold.max()) + 1} folds)",
         f"each model trained on {e.design.per_group} cases a group, over all folds",
     ]
+    if groups.groups.unknown:
+        notes.append(f"{groups.groups.unknown} cases of unknown {groups.name} predicted, and kept apart")
     if groups.small:
         notes.append(f"not judged, fewer than {groups.min_patients} patients: {', '.join(groups.small)}")
     return (*notes, *e.design.notes)
