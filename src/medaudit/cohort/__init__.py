@@ -1,7 +1,8 @@
 """Cohort and Grouping: who the cases are, where their files lie, and how they form groups."""
 
 from medaudit.cohort.cohort import EMPTY, Case, Cohort, Role, Source
-from medaudit.cohort.folds import folds
+from medaudit.cohort.expression import columns_of, describe_values, matches
+from medaudit.cohort.folds import folds, split
 from medaudit.cohort.geometry import check_geometry, on_common_grid
 from medaudit.cohort.grouping import Factor, Grouping, Groups, numeric
 from medaudit.cohort.reading import read_image, read_mask
@@ -20,12 +21,16 @@ __all__ = [
     "Source",
     "Volume",
     "check_geometry",
+    "columns_of",
+    "describe_values",
     "folds",
     "mask_ending",
+    "matches",
     "numeric",
     "on_common_grid",
     "read_image",
     "read_mask",
     "read_table",
+    "split",
     "write_mask",
 ]

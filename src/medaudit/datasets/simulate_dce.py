@@ -8,7 +8,6 @@ predicted masks. What was planted and what came of it is in ``Cohort.truth``.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from zlib_ng import zlib_ng
 
 from medaudit.cohort import Cohort, Role
 from medaudit.datasets.dce_phantom import MORPHOLOGIES, Look, Tumour, affine, overlap, phantom_masks, phantom_phases
+from medaudit.datasets.files import claim, replace_file
 from medaudit.datasets.image_plants import GROUPS, IMAGE_PLANTS, Difficulty, ImagePlant, planted_causes
 from medaudit.datasets.label_errors import LabelError
 from medaudit.datasets.simulated_patients import AGE_GROUPS, ETHNICITIES, SOURCES, Patients, draw_patients
@@ -97,7 +97,8 @@ def simulate_dce(
         "phases": phases,
         "plant": asdict(plant),
     }
-    _claim(root, settings, ("prediction",) if plant.model else ())
+    folders = ("images", "reference", "labels", "facts", *(("prediction",) if plant.model else ()))
+    claim(root, settings, folders)
     making = Parallel(n_jobs=jobs, return_as="generator")(delayed(_make_case)(root, plan) for plan in plans)
     console = Console(stderr=True)
     shown = progress and console.is_terminal
@@ -115,7 +116,7 @@ def simulate_dce(
     roles |= {name: f"images/{{}}_000{i}.nii.gz" for i, name in ((0, "image_pre"), (1, "image")) if i < phases}
     columns |= {f"{role}_path": [path.format(p.case_id) for p in plans] for role, path in roles.items()}
     table = pl.DataFrame(columns)
-    _replace(root / "cases.csv", table.write_csv().encode())
+    replace_file(root / "cases.csv", table.write_csv().encode())
     dice = {case["case_id"]: case["dice"] for case in made}
     groups = _by_group(patients, np.asarray(list(dice.values())))
     truth: dict[str, Any] = {**settings, "causes": planted_causes(plant), "dice": dice, "groups": groups}
@@ -220,7 +221,7 @@ def _make_case(root: Path, plan: _CasePlan) -> dict[str, Any]:
     if masks.prediction is not None:
         others = {"reference": masks.reference, "labels": masks.labels}
         facts["dice_prediction"] = {role: overlap(masks.prediction, mask) for role, mask in others.items()}
-    _replace(facts_file, json.dumps(facts).encode())
+    replace_file(facts_file, json.dumps(facts).encode())
     return facts
 
 
@@ -238,29 +239,11 @@ def _by_group(patients: Patients, dice: np.ndarray) -> dict[str, dict[str, dict[
     return found
 
 
-def _claim(root: Path, settings: dict[str, Any], more: tuple[str, ...]) -> None:
-    """Make ``root`` the folder of this simulation, or say that it is another's."""
-    text = json.dumps(settings, indent=1)
-    file = root / "simulation.json"
-    if file.exists() and file.read_text() != text:
-        raise UsageError(f"{root} holds a simulation with other settings (simulation.json); give a new folder")
-    for folder in ("images", "reference", "labels", "facts", *more):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    _replace(file, text.encode())
-
-
 def _write_nifti(path: Path, array: np.ndarray, place: np.ndarray) -> None:
     image = nib.Nifti1Image(array, place)
     image.header.set_xyzt_units("mm")
     # wbits=31 is gzip without name and time: with one version of zlib-ng the same voxels give the same bytes.
-    _replace(path, zlib_ng.compress(image.to_bytes(), level=1, wbits=31))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or not there."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    replace_file(path, zlib_ng.compress(image.to_bytes(), level=1, wbits=31))
 
 
 def _product(harder: list[Difficulty], factor: str) -> float:

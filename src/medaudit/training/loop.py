@@ -67,7 +67,8 @@ def train(
 
     ``loss_of(model, batch)`` returns the loss, a scalar, or several by name of which ``loss`` is minimised and the
     others are logged. It must be a mean over the cases of the batch: then several processes, which average their
-    gradients, give the numbers of one. ``batch`` holds what ``data.load`` returns, stacked, and ``case_id``.
+    gradients, give the numbers of one. ``batch`` holds what ``data.load`` returns, stacked, ``case_id``, and
+    ``progress``, the share of all steps that is done (0 at the first).
     ``validate(model)`` returns numbers after every epoch, of the averaged weights where ``ema_decay`` is set; every
     process calls it, and the first one's answer counts. The model has its last weights when this returns (averaged
     where ``ema_decay`` is set; with ``fsdp`` read them from ``Trained.weights``).
@@ -114,6 +115,7 @@ def train(
                     group["lr"] = settings.learning_rate * factor
                 seed_step(settings.seed, step, fabric.global_rank)
 
+                batch["progress"] = step / steps
                 losses = _by_name(loss_of(network, fabric.to_device(batch)))
                 values = _values(losses)
                 if not math.isfinite(values["loss"]):

@@ -30,7 +30,8 @@ _ASKED_FOR_SHAPE = 50  # cases that decide the grid: a median of more would hard
 class Prepared:
     """The cases of a cohort on one grid, in its order.
 
-    ``images`` (n, 1, *grid) float16, each case with mean 0 and SD 1. ``masks`` maps a role to (n, *grid) uint8: the
+    ``images`` (n, 1, *grid) float16, each case with mean 0 and SD 1, or from 0 to 1 where they were letterboxed.
+    ``masks`` maps a role to (n, *grid) uint8: the
     part of each cell that is foreground, times 255.
     """
 
@@ -64,16 +65,19 @@ def grid_of(cohort: Cohort, longest: int, multiple: int) -> tuple[int, ...]:
 
 
 def prepare(
-    cohort: Cohort, roles: Sequence[str], grid: tuple[int, ...], folder: Path, *, jobs: int = 1, progress: Any = iter
-) -> Prepared:
+    cohort: Cohort, roles: Sequence[str], grid: tuple[int, ...], folder: Path, *, jobs: int = 1, progress: Any = iter,
+    letterbox: bool = False,
+) -> Prepared:  # fmt: skip
     """Return the cohort's images and the masks of ``roles`` on ``grid``; they lie in ``folder``, and stay there.
 
     A case without a file of a role has an empty mask there: who trains on it must not choose it. Called again, it
     makes only the cases that are not there yet; a case whose files changed makes all anew. ``progress`` wraps the
-    iterator of finished cases. Raises DataError naming the case that cannot be read.
+    iterator of finished cases. ``letterbox`` pads each image with its lowest value to the grid's proportions, so that
+    nothing is stretched and proportions are no cue, and keeps its grey levels: 8-bit images over 255, others over their
+    own range. Raises DataError naming the case that cannot be read.
     """
     cases = list(cohort.cases("image", *roles))
-    wanted = json.dumps({"grid": grid, "cases": fingerprint(cohort, roles)})
+    wanted = json.dumps({"grid": grid, "cases": fingerprint(cohort, roles), "letterbox": letterbox})
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "prepared.json"
     if not record.exists() or record.read_text() != wanted:
@@ -84,7 +88,9 @@ def prepare(
     done = open_memmap(folder / "done.npy", mode="r+")
     left = [i for i in range(len(cases)) if not done[i]]
     workers = min(cpu_count() if jobs < 0 else max(1, jobs), max(1, len(left)))
-    tasks = (delayed(_prepare_case)(i, cases[i], dict(cohort.roles), tuple(roles), grid, folder) for i in left)
+    tasks = (
+        delayed(_prepare_case)(i, cases[i], dict(cohort.roles), tuple(roles), grid, folder, letterbox) for i in left
+    )
     for _ in progress(Parallel(n_jobs=workers, return_as="generator_unordered", inner_max_num_threads=1)(tasks)):
         pass
     return opened(folder, cohort.case_ids, roles)
@@ -105,15 +111,34 @@ def resized(array: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     return interpolate(tensor, size=grid, mode=mode, align_corners=False, antialias=False)[0, 0].numpy()
 
 
+def letterboxed(image: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """Return a 2-D ``image`` padded to the grid's proportions, on the grid, from 0 to 1 (float32)."""
+    low, high = float(image.min()), float(image.max())
+    # Grey levels tell one scanner from another: an 8-bit image keeps them, whatever its own range.
+    floor, span = (0.0, 255.0) if low >= 0 and 1 < high <= 255 else (low, max(high - low, 1e-6))
+    rows, columns = image.shape
+    scale = max(rows / grid[0], columns / grid[1])
+    tall, wide = max(rows, round(grid[0] * scale)), max(columns, round(grid[1] * scale))
+    padded = np.full((tall, wide), low, dtype=np.float32)
+    top, left = (tall - rows) // 2, (wide - columns) // 2
+    padded[top : top + rows, left : left + columns] = image
+    return (resized(padded, grid) - floor) / span
+
+
 def _prepare_case(
-    i: int, case: Case, roles: Mapping[str, Role], wanted: tuple[str, ...], grid: tuple[int, ...], folder: Path
-) -> int:
+    i: int, case: Case, roles: Mapping[str, Role], wanted: tuple[str, ...], grid: tuple[int, ...], folder: Path,
+    letterbox: bool,
+) -> int:  # fmt: skip
     """Write case ``i`` into its row of each array, and only then mark it as done."""
     image = _image(case)
     if len(image.shape) != len(grid):
         raise DataError(f"case {case.case_id}: the image has {len(image.shape)} dimensions, others {len(grid)}")
-    small = resized(image, grid)
-    open_memmap(folder / "images.npy", mode="r+")[i, 0] = (small - small.mean()) / max(float(small.std()), 1e-6)
+    if letterbox:
+        scaled = letterboxed(image, grid)
+    else:
+        small = resized(image, grid)
+        scaled = (small - small.mean()) / max(float(small.std()), 1e-6)
+    open_memmap(folder / "images.npy", mode="r+")[i, 0] = scaled
     for role in wanted:
         mask = open_memmap(folder / f"{role}.npy", mode="r+")
         path = case.files[role]

@@ -10,20 +10,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from joblib import Parallel, cpu_count, delayed
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from medaudit.audits.diagnosis.design import BASELINE, GOLD, SILVER, Design
+from medaudit.audits.workers import bar, in_processes
 from medaudit.cohort import Cohort, Role, Volume, mask_ending, read_image, write_mask
 from medaudit.errors import DataError
 from medaudit.report.atomic import write_atomically
@@ -66,15 +60,15 @@ def train_and_predict(
     left = [task for task in tasks(design, seed) if not _marker(out, task).exists()]
     if left:
         grid = grid_of(cohort, recipe.longest, _multiple(recipe))
-        with _bar("preparing cases", progress) as show:
+        with bar("preparing cases", progress) as show:
             prepared = prepare(
                 cohort, roles, grid, out / PREPARED, jobs=jobs, progress=partial(show, total=len(cohort))
             )
         refuse_empty_groups(prepared, design)
         run = partial(_run, cohort=cohort, recipe=recipe, roles=tuple(roles), out=out, names=names, device=device)
-        with _bar("training", progress) as show:
+        with bar("training", progress) as show:
             for _ in show(
-                _stream(run, left, 1 if device != "cpu" else jobs), total=len(tasks(design, seed)), left=len(left)
+                in_processes(run, left, 1 if device != "cpu" else jobs), total=len(tasks(design, seed)), left=len(left)
             ):
                 pass
     return with_predictions(cohort, design, out / PREDICTIONS, {t.name: t.slug for t in design.trainings}, axes)
@@ -205,36 +199,6 @@ def _run(
     }
     write_atomically(_marker(out, task), json.dumps(about).encode())
     return task
-
-
-def _stream(run: Any, left: list[Task], jobs: int) -> Iterator[Task]:
-    workers = min(cpu_count() if jobs < 0 else max(1, jobs), len(left))
-    if workers == 1:
-        yield from (run(task) for task in left)
-        return
-    pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs", inner_max_num_threads=1)
-    try:
-        yield from pool(delayed(run)(task) for task in left)
-    except BrokenProcessPool:
-        raise DataError(
-            "a process that trained was killed, most often because memory ran out; what was trained is kept: run the "
-            f"same command with fewer than {workers} --jobs"
-        ) from None
-
-
-@contextmanager
-def _bar(words: str, wanted: bool) -> Iterator[Any]:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (wanted and console.is_terminal), transient=True) as bar:
-
-        def show(stream: Iterable[Any], total: int, left: int | None = None) -> Iterator[Any]:
-            task = bar.add_task(words, total=total, completed=0 if left is None else total - left)
-            for done in stream:
-                yield done
-                bar.advance(task)
-
-        yield show
 
 
 def _marker(out: Path, task: Task) -> Path:
