@@ -1,0 +1,45 @@
+"""Two factors and their replicates: which of the two makes the numbers differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import f as f_distribution
+
+
+@dataclass(frozen=True)
+class TwoWay:
+    """Shares of the sum of squares (η²) of two factors, their interaction, and what is between replicates.
+
+    F and p of the task, the method and the interaction test against the residual; with one replicate there is no
+    residual, the interaction takes its place, and has no test of its own (NaN).
+    """
+
+    eta_task: float
+    eta_method: float
+    eta_interaction: float
+    eta_residual: float
+    f: tuple[float, float, float]
+    p: tuple[float, float, float]
+
+
+def two_way(values: np.ndarray) -> TwoWay:
+    """Return the balanced two-way analysis of variance of ``values`` (tasks, methods, replicates)."""
+    t, m, s = values.shape
+    middle = values.mean()
+    cell, by_task, by_method = values.mean(axis=2), values.mean(axis=(1, 2)), values.mean(axis=(0, 2))
+    task = m * s * float(((by_task - middle) ** 2).sum())
+    method = t * s * float(((by_method - middle) ** 2).sum())
+    both = s * float(((cell - by_task[:, None] - by_method[None] + middle) ** 2).sum())
+    rest = float(((values - cell[..., None]) ** 2).sum())
+    total = task + method + both + rest
+    freedom = (t - 1, m - 1, (t - 1) * (m - 1))
+    left, against = (t * m * (s - 1), rest) if s > 1 else (freedom[2], both)
+    sums = (task, method, both if s > 1 else float("nan"))
+    error = against / left if left else float("nan")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        f = [float(np.divide(found / max(k, 1), error)) for found, k in zip(sums, freedom, strict=True)]
+    p = [float(f_distribution.sf(one, k, left)) for one, k in zip(f, freedom, strict=True)]
+    share = [part / total if total > 0 else 0.0 for part in (task, method, both, rest)]
+    return TwoWay(*share, f=(f[0], f[1], f[2]), p=(p[0], p[1], p[2]))
