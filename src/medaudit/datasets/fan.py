@@ -155,27 +155,27 @@ def _completed(fan: Fan, pixels: np.ndarray) -> Fan:
     not void.
     """
     reach = 2 * max(2, round(min(pixels.shape) / 60)) + 1
-    black = ndimage.gaussian_filter(pixels, 0.7) < 0.5
-    void = ndimage.maximum_filter(ndimage.minimum_filter(black, reach, mode="nearest"), reach, mode="nearest")
+    black = pixels < 1
+    void = ndimage.maximum_filter(ndimage.minimum_filter(black, reach, mode="nearest"), reach, mode="nearest") & black
     along, across = fan.polar(*np.indices(pixels.shape, dtype=float))
     unit = 1.0 if fan.apex is None else 1.0 / fan.far  # a pixel, across the beams, at the deepest
     beams = (across >= fan.left - unit) & (across <= fan.right + unit)
-    deep = beams & (along > fan.far)
-    steps = np.floor(along[deep] - fan.far).astype(int)
-    if steps.size:
-        share = np.bincount(steps, ~void[deep]) / np.maximum(np.bincount(steps), 1)
-        more = int(np.argmin(np.append(share >= 0.25, False)))
-    else:
-        more = 0
-    far = fan.far + more
-    inside = beams & (along >= fan.near - 1) & (along <= far + 1)
-    return replace(fan, mask=inside & (fan.mask | ~void), far=far)
+    step = np.rint(along[beams]).astype(int)
+    share = np.bincount(step, ~void[beams]) / np.maximum(np.bincount(step), 1)
+    reached = share >= 0.25
+    first, last = int(np.ceil(fan.near)), min(int(fan.far), reached.size - 1)
+    # Closing may have filled the hollow above a curved probe's arc.
+    near = fan.near if reached[first : last + 1].all() else float(first + np.argmax(reached[first : last + 1]))
+    far = max(fan.far, float(last + np.argmin(np.append(reached[last:], False)) - 1))
+    inside = beams & (along >= near - 1) & (along <= far + 1)
+    return replace(fan, mask=inside & (fan.mask | ~void), near=near, far=far)
 
 
 def _lit(pixels: np.ndarray) -> np.ndarray:
     """Return the largest lit region: without thin strokes, its gaps closed and its holes filled."""
     size = min(pixels.shape)
-    lit = ndimage.gaussian_filter(pixels, 0.7) >= LIT
+    # Smoothing alone would widen the region by a pixel.
+    lit = (ndimage.gaussian_filter(pixels, 0.7) >= LIT) & (pixels >= 1)
     # A box filter's minimum and maximum are as good as a ball's here and much faster.
     reach = 2 * max(1, round(size / 120)) + 1
     opened = ndimage.minimum_filter(lit, reach, mode="nearest")
