@@ -61,9 +61,7 @@ def published():
 def test_the_published_counts_are_taken_and_malawis_halves_are_named(tmp_path):
     cohort = african_planes.load(tree(tmp_path, published()))
     assert len(cohort) == 450
-    assert dict(cohort.table["plane"].value_counts().iter_rows()) == dict(
-        zip(PLANES, (125, 125, 125, 75), strict=True)
-    )
+    assert dict(cohort.table["plane"].value_counts().iter_rows()) == dict(zip(PLANES, (125, 125, 125, 75), strict=True))
     notes = " ".join(cohort.notes)
     assert "Malawi has 27 patients' numbers where 25 are stated; 14 and 15, 20 and 30" in notes
     assert "No thorax from Ghana and Uganda" in notes

@@ -1,14 +1,13 @@
-"""Acquisition shifts of real B-mode images: what another scanner, setting or export does, from the probe's own geometry.
+"""Acquisition shifts of real B-mode images: what another scanner, setting or export does, in the probe's own geometry.
 
-A shift takes grey levels 0 to 255, the image's :class:`~medaudit.datasets.fan.Fan`, a severity from 0 (the image itself,
-to the bit) to 5, and a generator. Grey levels are taken as log-compressed echo: 255 is 0 dB, 0 is -60 dB. So gains and
-losses are added, in dB, and echoes that overlap add up as power. What depends on depth or beam follows the fan, and
-pixels outside it stay as they are; calipers, JPEG and resampling act on the picture as a whole, as a vendor's or an
-archive's software does. With one seed, a greater severity is more of the same shift, not another draw.
+A shift takes grey levels 0 to 255, the image's :class:`~medaudit.datasets.fan.Fan`, a severity from 0 (the image
+itself, to the bit) to 5, and a generator. Grey levels are taken as log-compressed echo: 255 is 0 dB, 0 is -60 dB. So
+gains and losses are added, in dB, and echoes that overlap add up as power. What depends on depth or beam follows the
+fan, and pixels outside it stay as they are; calipers, JPEG and resampling act on the picture as a whole, as a vendor's
+or an archive's software does. With one seed, a greater severity is more of the same shift, not another draw.
 
-The shifts are those of our notes' recipe (specs/02, 4.5), after the artefacts in the ultrasound augmentation literature;
-where the recipe gives a range the severities divide it, other strengths are our choice. They are no substitute for
-images from a second scanner.
+The strengths are our choice: no scanner was measured. What they do to a model's accuracy must be measured beside what
+they do to its scores. They are no substitute for images from a second scanner.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ STRENGTHS: Mapping[str, tuple[float, ...]] = {
     "depth_attenuation": (0.6, 1.2, 1.8, 2.4, 3.0),  # mu, nepers over the depth shown
     "frequency_loss": (0.003, 0.006, 0.009, 0.012, 0.015),  # SD of the axial blur at the deepest, share of the depth
     "shadow": (0.25, 0.4, 0.55, 0.7, 0.8),  # share of the amplitude lost in the middle of the wedge
-    "haze": (-36.0, -30.0, -24.0, -18.0, -12.0),  # dB of the haze at its ring; 0 dB is white
+    "haze": (-44.0, -39.0, -34.0, -29.0, -24.0),  # dB of the haze at its ring; 0 dB is white
     "reverberation": (-18.0, -15.0, -12.0, -9.0, -6.0),  # dB of each copy to the one before
     "speckle": (0.2, 0.4, 0.6, 0.8, 1.0),  # share of the texture's variance (in dB) that is new
     "speckle_reduction": (0.5, 0.875, 1.25, 1.625, 2.0),  # spatial SD of the bilateral filter, pixels
@@ -56,7 +55,7 @@ FLOOR = 0.01
 """The share of the amplitude that depth attenuation leaves at any depth: what is received without an echo."""
 RING, RING_SD = (0.15, 0.4), 0.1
 """Where the haze's ring lies and its SD, shares of the depth."""
-PULSE, BEAM = 0.006, 0.012
+PULSE, BEAM = 0.004, 0.006
 """SDs of the new speckle's point spread, along the beam as a share of the depth, across it of the beams' span."""
 WEDGE = (0.1, 0.25)
 """The half width of a shadow, a share of the beams' half span, from its least to its greatest severity."""
@@ -125,7 +124,7 @@ def frequency_loss(image: np.ndarray, fan: Fan, severity: float, rng: np.random.
     Tissue takes the high frequencies first, so that the pulse grows longer as it goes.
     """
     polar = fan.to_polar(image)
-    weight = np.maximum(fan.to_polar(fan.mask), 1e-6)
+    weight = np.maximum(fan.to_polar(fan.mask, outside=0.0), 1e-6)
     longest = _strength("frequency_loss", severity) * polar.shape[0]
     steps = 6
     levels = [polar]
@@ -159,7 +158,7 @@ def shadow(image: np.ndarray, fan: Fan, severity: float, rng: np.random.Generato
 
 
 def haze(image: np.ndarray, fan: Fan, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the image with clutter in a ring of constant depth, speckled, of -36 to -12 dB where it is densest."""
+    """Return the image with clutter in a ring of constant depth, speckled, of -44 to -24 dB where it is densest."""
     centre = rng.uniform(*RING)
     ring = np.exp(-0.5 * ((fan.depth() - centre) / RING_SD) ** 2)
     clutter = 10 ** (_strength("haze", severity) / 20) * ring * _rayleigh(fan, rng)
@@ -173,7 +172,7 @@ def reverberation(image: np.ndarray, fan: Fan, severity: float, rng: np.random.G
     and fro. Copies add to the image as power.
     """
     spacing = rng.uniform(0.06, 0.12)
-    polar = _amplitude(fan.to_polar(np.where(fan.mask, image, 0)))
+    polar = _amplitude(fan.to_polar(np.where(fan.mask, image, 0), outside=0.0))
     step = max(1, round(spacing * polar.shape[0]))
     ratio = 10 ** (_strength("reverberation", severity) / 20)
     power = np.zeros_like(polar)

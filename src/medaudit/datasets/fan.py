@@ -1,8 +1,8 @@
 """The fan of a real B-mode image: which pixels the beams reach, where the beams come from, how deep a pixel lies.
 
-A curved or phased probe shows a sector: its two straight edges meet at the apex, from which all beams come; the apex may
-lie above the picture. A linear probe shows a rectangle, whose beams are parallel and point down. Everything is found
-from one image: the lit region without text, a line along each of its edges, the point where they meet. It is an
+A curved or phased probe shows a sector: its two straight edges meet at the apex, from which all beams come; the apex
+may lie above the picture. A linear probe shows a rectangle, whose beams are parallel and point down. Everything is
+found from one image: the lit region without text, a line along each of its edges, the point where they meet. It is an
 estimate. A sector that is cropped on both sides leaves no edge to see, and is taken for a rectangle.
 """
 
@@ -86,14 +86,18 @@ class Fan:
         across = (self.right - self.left) * (1.0 if self.apex is None else self.far)
         return along, int(np.ceil(across)) + 1
 
-    def to_polar(self, image: np.ndarray) -> np.ndarray:
-        """Return ``image`` (H, W) on the polar grid (depths, beams), bilinear; the picture's edge goes on outside."""
+    def to_polar(self, image: np.ndarray, *, outside: float | None = None) -> np.ndarray:
+        """Return ``image`` (H, W) on the polar grid (depths, beams), bilinear; beyond the picture it is ``outside``.
+
+        ``None``: the picture's edge goes on.
+        """
         along, across = self.grid
         where = self.cartesian(
             np.linspace(self.near, self.far, along)[:, None], np.linspace(self.left, self.right, across)[None]
         )
         rows, columns = np.broadcast_arrays(*where)
-        return ndimage.map_coordinates(np.asarray(image, dtype=float), [rows, columns], order=1, mode="nearest")
+        pixels, mode = np.asarray(image, dtype=float), "nearest" if outside is None else "constant"
+        return ndimage.map_coordinates(pixels, [rows, columns], order=1, mode=mode, cval=outside or 0.0)
 
     def from_polar(self, polar: np.ndarray) -> np.ndarray:
         """Return a frame of the polar grid on the pixels (H, W), bilinear; the outermost beam goes on outside."""
@@ -107,10 +111,10 @@ def find_fan(image: np.ndarray) -> Fan:
     """Return the fan of a B-mode ``image`` (H, W), grey levels 0 to 255.
 
     The lit region is the largest after smoothing, opening (which takes off text, ticks and grey bars), closing and
-    filling; the mask is that region with the dark parts of the fan that are not quite black. Each side's edge is the line that most of the region's boundary lies on, with next to nothing lit beyond
-    it. With one edge found, the fan is taken as symmetric about the middle of the picture; with none, or edges that
-    do not meet above the region, the beams are parallel. Raises DataError for an image that is not two-dimensional,
-    not finite, or has nothing lit.
+    filling; the mask is that region with the dark parts of the fan that are not quite black. Each side's edge is the
+    line that most of the region's boundary lies on, with next to nothing lit beyond it. With one edge found, the fan
+    is taken as symmetric about the middle of the picture; with none, or edges that do not meet above the region, the
+    beams are parallel. Raises DataError for an image that is not two-dimensional, not finite, or has nothing lit.
     """
     pixels = np.asarray(image, dtype=float)
     if pixels.ndim != 2 or min(pixels.shape) < 8:
@@ -155,8 +159,10 @@ def _completed(fan: Fan, pixels: np.ndarray) -> Fan:
     not void.
     """
     reach = 2 * max(2, round(min(pixels.shape) / 60)) + 1
-    black = pixels < 1
-    void = ndimage.maximum_filter(ndimage.minimum_filter(black, reach, mode="nearest"), reach, mode="nearest") & black
+    # Padded, so that the narrow strip between an arc and the picture's edge is a patch too.
+    black = np.pad(pixels < 1, reach, constant_values=True)
+    patches = ndimage.maximum_filter(ndimage.minimum_filter(black, reach), reach)
+    void = (patches & black)[reach:-reach, reach:-reach]
     along, across = fan.polar(*np.indices(pixels.shape, dtype=float))
     unit = 1.0 if fan.apex is None else 1.0 / fan.far  # a pixel, across the beams, at the deepest
     beams = (across >= fan.left - unit) & (across <= fan.right + unit)
@@ -164,11 +170,14 @@ def _completed(fan: Fan, pixels: np.ndarray) -> Fan:
     share = np.bincount(step, ~void[beams]) / np.maximum(np.bincount(step), 1)
     reached = share >= 0.25
     first, last = int(np.ceil(fan.near)), min(int(fan.far), reached.size - 1)
-    # Closing may have filled the hollow above a curved probe's arc.
-    near = fan.near if reached[first : last + 1].all() else float(first + np.argmax(reached[first : last + 1]))
-    far = max(fan.far, float(last + np.argmin(np.append(reached[last:], False)) - 1))
+    # Closing may have filled the hollow above a curved probe's arc, and the strip below the deepest one.
+    lit = first + np.flatnonzero(reached[first : last + 1])
+    near, far = (fan.near, fan.far) if not lit.size else (max(fan.near, float(lit[0])), min(fan.far, float(lit[-1])))
+    if reached[last]:
+        far = max(far, float(last + np.argmin(np.append(reached[last:], False)) - 1))
     inside = beams & (along >= near - 1) & (along <= far + 1)
-    return replace(fan, mask=inside & (fan.mask | ~void), near=near, far=far)
+    # What is quite black amid the fan is fluid; at its rim it cannot be told from the outside.
+    return replace(fan, mask=np.asarray(ndimage.binary_fill_holes(inside & ~void)), near=near, far=far)
 
 
 def _lit(pixels: np.ndarray) -> np.ndarray:

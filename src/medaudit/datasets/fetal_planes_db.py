@@ -50,7 +50,7 @@ NUMBERS = {
 
 
 def load(root: Path) -> Cohort:
-    """Return FETAL_PLANES_DB: ``plane``, ``brain_plane``, ``fine_plane``, ``operator``, ``device``, ``split``, ``image``.
+    """Return FETAL_PLANES_DB: ``plane``, ``brain_plane``, ``fine_plane``, ``operator``, ``device``, ``split``.
 
     ``brain_plane`` is null where the plane is not the brain. ``fine_plane`` is the plane with the brain split into its
     three standard planes, null for brain images of another plane (8 classes). ``split`` is ``train`` or ``test``
@@ -94,7 +94,9 @@ def _read(root: Path) -> tuple[pl.DataFrame, Path]:
         odd = table.filter(~pl.col("Train").is_in(["0", "1"]) | pl.col("Train").is_null())
         if odd.height:
             raise DataError(f"{whole}: {odd['Image_name'][0]}: Train is {odd['Train'][0]!r}; expected 1 or 0")
-        table = table.with_columns(split=pl.when(pl.col("Train") == "1").then(pl.lit("train")).otherwise(pl.lit("test")))
+        table = table.with_columns(
+            split=pl.when(pl.col("Train") == "1").then(pl.lit("train")).otherwise(pl.lit("test"))
+        )
         path = whole
     else:
         table = pl.concat([_known(path).with_columns(split=pl.lit(name)) for name, path in parts.items()])
@@ -159,7 +161,8 @@ def _notes(table: pl.DataFrame) -> tuple[str, ...]:
     most, several = patients["len"].max(), patients.filter(pl.col("device") > 1).height
     across = patients.filter(pl.col("split") > 1).height
     notes = [
-        f"{table.height:,} images of {len(patients):,} patients, up to {most} of one patient: intervals are by patient.",
+        f"{table.height:,} images of {len(patients):,} patients, up to {most} of one patient: "
+        "intervals are by patient.",
         f"{several} patients were seen by more than one machine, so machine also stands for patient and hospital.",
     ]
     if table.height != ROWS:

@@ -30,6 +30,8 @@ def fpr95(id_scores: ArrayLike, ood_scores: ArrayLike, positive: str = "ood", le
     true positives in either. Say which one is printed.
     """
     inside, outside = _checked(id_scores, ood_scores)
+    if not 0 < level <= 1:
+        raise UsageError(f"level is {level}; expected above 0, at most 1, as in 0.95")
     if positive == "ood":
         threshold = np.sort(outside)[::-1][_count(level, len(outside)) - 1]
         return float((inside >= threshold).mean())
@@ -52,7 +54,8 @@ def average_precision(id_scores: ArrayLike, ood_scores: ArrayLike, positive: str
     values = np.concatenate([wanted, others])
     order = np.argsort(-values, kind="stable")
     hit = np.repeat([1.0, 0.0], [len(wanted), len(others)])[order]
-    ends = np.flatnonzero(np.diff(values[order], append=np.nan) != 0)
+    ordered = values[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # a difference of two infinities is NaN
     found = np.cumsum(hit)[ends]
     precision = found / (ends + 1)
     return float((np.diff(found, prepend=0.0) * precision).sum() / len(wanted))
@@ -66,7 +69,9 @@ def _count(level: float, n: int) -> int:
 def _checked(id_scores: ArrayLike, ood_scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     both = []
     for name, scores in (("in-distribution", id_scores), ("out-of-distribution", ood_scores)):
-        array = np.asarray(scores, dtype=np.float64).ravel()
+        array = np.asarray(scores, dtype=np.float64)
+        if array.ndim != 1:
+            raise DataError(f"the {name} scores have shape {array.shape}; expected one number a case, (n,)")
         if not array.size:
             raise DataError(f"no {name} scores; expected one or more of both kinds")
         bad = np.flatnonzero(np.isnan(array))

@@ -29,9 +29,10 @@ def ranking_draws(
     ``is_ood`` (n,) bool; ``loss`` (M, n), NaN where a case is no part of the question of abstention, or None;
     ``cluster`` (n,) the patient of each case, 0 to P - 1; ``weights`` (B, P) how often each was drawn. A resample
     without a case of either kind gives NaN. ``aurc`` is the harmonic estimator, a failure is a loss above 0. Raises
-    DataError for NaN scores.
+    DataError for NaN scores, and for shapes, patients or weights that do not fit.
     """
     scores = np.ascontiguousarray(scores, dtype=np.float64)
+    _check(scores, is_ood, loss, cluster, weights)
     bad = np.argwhere(np.isnan(scores))
     if bad.size:
         raise DataError(f"score row {bad[0][0]} is NaN for case {bad[0][1]}; expected a number for every case")
@@ -40,7 +41,7 @@ def ranking_draws(
     cluster = np.ascontiguousarray(cluster, dtype=np.int64)
     outside = np.ascontiguousarray(is_ood, dtype=np.bool_)
     drawn = np.ascontiguousarray(weights, dtype=np.int32)
-    most = int(drawn[:, cluster].sum(axis=1).max()) if n * len(drawn) < 50_000_000 else int(drawn.max()) * n
+    most = int((drawn @ np.bincount(cluster, minlength=drawn.shape[1])).max())
     harmonic = np.append(0.0, np.cumsum(1 / np.arange(1, most + 1)))
     found = np.empty((rows, len(drawn), len(NAMES)))
 
@@ -54,6 +55,25 @@ def ranking_draws(
     with ThreadPoolExecutor(min(rows, os.cpu_count() or 1)) as pool:
         list(pool.map(one, range(rows)))
     return {name: np.ascontiguousarray(found[:, :, k].T) for k, name in enumerate(NAMES)}
+
+
+def _check(
+    scores: np.ndarray, is_ood: np.ndarray, loss: np.ndarray | None, cluster: np.ndarray, weights: np.ndarray
+) -> None:
+    """The kernel looks at no bounds: a patient without a weight would be read from beside the array."""
+    if scores.ndim != 2 or not scores.size or np.ndim(weights) != 2 or not np.size(weights):
+        shapes = f"scores have shape {scores.shape}, weights {np.shape(weights)}"
+        raise DataError(f"{shapes}; expected (M, n) and (B, P), none of them 0")
+    n = scores.shape[1]
+    wanted = {"is_ood": (is_ood, (n,)), "cluster": (cluster, (n,)), "loss": (loss, scores.shape)}
+    for name, (array, shape) in wanted.items():
+        if array is not None and np.shape(array) != shape:
+            raise DataError(f"{name} has shape {np.shape(array)}; expected {shape} for scores of shape {scores.shape}")
+    if np.min(cluster) < 0 or np.max(cluster) >= np.shape(weights)[1]:
+        found = f"cluster runs from {np.min(cluster)} to {np.max(cluster)}"
+        raise DataError(f"{found}; expected 0 to {np.shape(weights)[1] - 1}, a column of weights each")
+    if np.min(weights) < 0:
+        raise DataError(f"a weight is {np.min(weights)}; expected how often a patient was drawn, 0 or more")
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,6 +1,6 @@
 """Abstention: what is lost on the cases that are accepted, over every share that may be refused.
 
-``uncertainty`` (n,) and ``loss`` (n,): cases are accepted from the least uncertain on. Equal scores are accepted
+``uncertainty`` (n,) and ``loss`` (n,), 0 to 1: cases are accepted from the least uncertain on. Equal scores are accepted
 together, so nothing here depends on the order of the rows: a softmax that saturates makes thousands of ties.
 """
 
@@ -71,7 +71,11 @@ def aurc(uncertainty: ArrayLike, loss: ArrayLike, estimator: str = "harmonic") -
 
 
 def excess_aurc(uncertainty: ArrayLike, loss: ArrayLike, estimator: str = "harmonic") -> float:
-    """Return the AURC minus that of the best order (losses rising), by the same estimator for both: 0 for the best."""
+    """Return the AURC minus that of the best order (losses rising), by the same estimator for both: 0 for the best.
+
+    ``trapz`` draws a straight line over a group of ties, where the curve of the best order bends above it: a perfect
+    ranking in two ties has a value below 0. The other two estimators cannot.
+    """
     lost = np.asarray(loss, dtype=np.float64)
     return aurc(uncertainty, loss, estimator) - aurc(_ranked(lost), lost, estimator)
 
@@ -82,7 +86,9 @@ def auarc(uncertainty: ArrayLike, loss: ArrayLike) -> float:
 
 
 def risk_at_coverage(uncertainty: ArrayLike, loss: ArrayLike, coverage: float = 0.8) -> float:
-    """Return the risk at the smallest end of ties that covers at least ``coverage``."""
+    """Return the risk at the smallest end of ties that covers at least ``coverage``, above 0 and at most 1."""
+    if not 0 < coverage <= 1:
+        raise UsageError(f"coverage is {coverage}; expected above 0, at most 1, as in 0.8")
     curve = risk_coverage(uncertainty, loss)
     return float(curve.risk[np.argmax(curve.coverage >= coverage - 1e-12)])
 
@@ -136,4 +142,6 @@ def _checked(uncertainty: ArrayLike, loss: ArrayLike) -> tuple[np.ndarray, np.nd
         bad = np.flatnonzero(np.isnan(values))
         if bad.size:
             raise DataError(f"{bad.size} of {len(values)} values of {name} are NaN, the first at place {bad[0]}")
+    if lost.min() < 0 or lost.max() > 1:
+        raise DataError(f"losses range from {lost.min():g} to {lost.max():g}; expected 0 to 1, 1 the worst")
     return scores, lost

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import f as f_distribution
 
+from medaudit.errors import DataError
+
 
 @dataclass(frozen=True)
 class TwoWay:
@@ -25,7 +27,18 @@ class TwoWay:
 
 
 def two_way(values: np.ndarray) -> TwoWay:
-    """Return the balanced two-way analysis of variance of ``values`` (tasks, methods, replicates)."""
+    """Return the balanced two-way analysis of variance of ``values`` (tasks, methods, replicates).
+
+    Values that are all equal have shares of 0 and no test (NaN). Raises DataError for another shape or a value that is
+    not finite.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 3 or not values.size:
+        raise DataError(f"values have shape {values.shape}; expected (tasks, methods, replicates), none of them 0")
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        raise DataError(f"{len(bad)} of {values.size} values are not finite, the first at {tuple(map(int, bad[0]))}")
+    values = values - values.flat[0]  # equal values become 0 exactly, and have no share by rounding
     t, m, s = values.shape
     middle = values.mean()
     cell, by_task, by_method = values.mean(axis=2), values.mean(axis=(1, 2)), values.mean(axis=(0, 2))
