@@ -99,7 +99,7 @@ def test_the_published_table_is_taken_and_its_sums_are_the_stated_ones(tmp_path)
 
 def test_permuted_classes_are_named(tmp_path):
     swapped = published(("Fetal femur", "Fetal thorax"))
-    with pytest.raises(DataError, match="Fetal femur has the 1718 images of Fetal thorax .*permuted"):
+    with pytest.raises(DataError, match=r"Fetal femur has the 1718 images of Fetal thorax .*permuted"):
         fetal_planes_db.load(write(tmp_path, swapped))
 
 

@@ -233,7 +233,8 @@ def overlay(image: np.ndarray, fan: Fan, severity: float, rng: np.random.Generat
     """Return the image with what a sonographer and a scanner write on it, over the fan and beside it.
 
     By severity: a pair of caliper crosses and the dotted line between them; depth ticks at the right; the measured
-    value at the lower left; a second pair; the scanner's header. Lengths are shares of the picture's height.
+    value at the lower left; a second pair; the scanner's header. Severities in between round up. Lengths are shares
+    of the picture's height.
     """
     rows, columns = image.shape
     arm = max(2, round(rows / 90))
@@ -292,10 +293,10 @@ def _rayleigh(fan: Fan, rng: np.random.Generator) -> np.ndarray:
     along, across = fan.grid
     white = rng.standard_normal((2, along, across))
     sd = max(1.0, PULSE * along), max(1.0, BEAM * across)
+    # Of the field and not of its modulus: a Gaussian stays one under interpolation.
     field = [fan.from_polar(ndimage.gaussian_filter(part, sd, mode="wrap")) for part in white]
-    # Of the interpolated field and not of its modulus: a Gaussian stays one under interpolation. A filter of SDs s
-    # and t leaves a variance of 1 / (4 pi s t); the mean of a Rayleigh modulus is sqrt(pi / 2) times the SD.
-    return np.hypot(*field) * np.sqrt(4 * np.pi * sd[0] * sd[1]) / np.sqrt(np.pi / 2)
+    modulus = np.hypot(*field)
+    return np.asarray(modulus / modulus[fan.mask].mean())
 
 
 def _from_severity_0(shift: Shift) -> Shift:
@@ -337,21 +338,20 @@ ACQUISITION: Mapping[str, Shift] = {
 """The shifts by name. ``calipers``, ``jpeg`` and ``resample`` act on the whole picture, the others in the fan."""
 
 DEVICE_SHIFTS: Mapping[str, Mapping[str, float]] = {
-    "high_end_scanner": {"zoom": 0.4, "speckle_reduction": 0.8, "dynamic_range": 0.6, "tgc_slope": 0.3},
-    "portable_scanner": {"frequency_loss": 1.0, "speckle": 0.8, "depth_attenuation": 0.5, "haze": 0.4, "low_gain": 0.2},
-    "old_scanner": {"reverberation": 0.6, "speckle": 0.6, "dynamic_range": 1.0, "calipers": 0.6, "jpeg": 0.4},
+    "high_end_scanner": {"zoom": 0.4, "speckle_reduction": 0.8, "dynamic_range": 0.3, "tgc_slope": 0.3},
+    "portable_scanner": {"frequency_loss": 1.0, "speckle": 0.8, "depth_attenuation": 0.4, "haze": 0.4, "low_gain": 0.2},
+    "old_scanner": {"reverberation": 0.6, "speckle": 0.6, "dynamic_range": 0.5, "jpeg": 0.6},
 }
 """Scanners that change several things at once, in this order: each part's severity is its number times the whole's."""
 
 
 def acquire(image: np.ndarray, name: str, severity: float, seed: int, *, fan: Fan | None = None) -> np.ndarray:
-    """Return ``image`` (H, W), grey levels 0 to 255, as acquired under a shift of :data:`ACQUISITION` or
-    :data:`DEVICE_SHIFTS`.
+    """Return ``image`` (H, W), grey levels 0 to 255, under a shift of :data:`ACQUISITION` or :data:`DEVICE_SHIFTS`.
 
     The fan is found in the image unless given. The result is of the image's type, rounded where that is uint8; the same
     seed gives the same image, and severity 0 the image itself. Raises UsageError for an unknown name or severity,
     DataError for an image that is not two-dimensional, not finite, not in 0 to 255, or dark all over.
-    """  # fmt: skip
+    """
     if name not in ACQUISITION and name not in DEVICE_SHIFTS:
         raise UsageError(
             f"no acquisition shift is called '{name}'; there are: {', '.join((*ACQUISITION, *DEVICE_SHIFTS))}"

@@ -15,11 +15,12 @@ from PIL import Image
 from medaudit.audits.ood.design import Design, ShiftSet, with_sets
 from medaudit.audits.workers import bar, in_processes
 from medaudit.cohort import Case, Cohort, Role, read_image
-from medaudit.datasets.acquisition import ACQUISITIONS, acquire
+from medaudit.datasets.acquisition import ACQUISITION, DEVICE_SHIFTS, acquire
 from medaudit.errors import DataError, UsageError
 from medaudit.metrics.image_cues import NAMES, cues
 
 ACQUIRED = "acquired"
+_KNOWN = ", ".join((*ACQUISITION, *DEVICE_SHIFTS))
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
@@ -31,8 +32,8 @@ def acquisitions(texts: tuple[str, ...]) -> list[tuple[str, int]]:
     wanted = []
     for text in texts:
         name, _, levels = text.partition(":")
-        if name not in ACQUISITIONS:
-            raise UsageError(f"no acquisition shift is called '{name}'; there are: {', '.join(ACQUISITIONS)}")
+        if name not in (*ACQUISITION, *DEVICE_SHIFTS):
+            raise UsageError(f"no acquisition shift is called '{name}'; there are: {_KNOWN}")
         try:
             chosen = tuple(int(level) for level in levels.split(",")) if levels else SEVERITIES
         except ValueError:

@@ -5,8 +5,22 @@ shows it whole with its type still readable, and tells groups apart by shape or 
 """
 
 from medaudit.report.figures.curves import curve, threshold_sweep
+from medaudit.report.figures.heatmap import heatmap
 from medaudit.report.figures.intervals import forest, gaps, pooled_against_within
+from medaudit.report.figures.lines import lines, pairs
 from medaudit.report.figures.scatter import scatter
 from medaudit.report.figures.shares import bars, distribution
 
-__all__ = ["bars", "curve", "distribution", "forest", "gaps", "pooled_against_within", "scatter", "threshold_sweep"]
+__all__ = [
+    "bars",
+    "curve",
+    "distribution",
+    "forest",
+    "gaps",
+    "heatmap",
+    "lines",
+    "pairs",
+    "pooled_against_within",
+    "scatter",
+    "threshold_sweep",
+]
