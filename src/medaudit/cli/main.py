@@ -8,7 +8,7 @@ import sys
 import typer
 
 from medaudit import __version__
-from medaudit.cli import data, demo, diagnose, labels, metrics, report, ruler, scores
+from medaudit.cli import data, demo, diagnose, labels, metrics, ood, report, ruler, scores
 from medaudit.errors import DataError, UsageError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("labels")(labels.labels)
 app.command("scores")(scores.scores)
 app.command("ruler")(ruler.ruler)
 app.command("diagnose")(diagnose.diagnose)
+app.command("ood")(ood.ood)
 app.command("metrics")(metrics.metrics)
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)

@@ -40,7 +40,7 @@ def findings(found: Iterable[Finding], *, out: Path | None, json: bool, quiet: b
         return
     if quiet:
         return
-    shown = [f for f in found if f.verdict == "supported" or f.id.split(":")[0] in ("gap", "ruler")]
+    shown = [f for f in found if f.verdict == "supported" or f.id.split(":")[0] in ("gap", "ruler", "gate")]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("verdict", no_wrap=True)
     table.add_column("finding", style="bold", overflow="fold", max_width=34)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import polars as pl
 
 from medaudit import datasets
 from medaudit.audits.simulated import simulated_beside
-from medaudit.cohort import Cohort
+from medaudit.cohort import Cohort, read_table
 from medaudit.errors import DataError, UsageError
 
 
@@ -66,3 +69,27 @@ def _clustered(cohort: Cohort, cluster: str | None) -> Cohort:
     if cluster is None:
         return cohort
     return replace(cohort, table=cohort.table.with_columns(patient_id=cohort.column(cluster)))
+
+
+def against(cohort: Cohort, settings: Any, name: str, data: Path | None) -> tuple[Cohort, Any]:
+    """Return the cohort with another dataset's cases, and the settings whose last expression is true of those."""
+    from medaudit.audits.ood.images import merged
+
+    if data is None:
+        raise UsageError(f"--ood-dataset {name} needs --ood-data DIR, that dataset's folder")
+    whole, expression = merged(cohort, datasets.load(name, data))
+    return whole, replace(settings, ood=(*settings.ood[:-1], expression))
+
+
+def shares(text: str) -> tuple[float, float, float]:
+    """Return three shares from ``0.5,0.15,0.35``."""
+    try:
+        a, b, c = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--split {text}: expected three numbers, as 0.5,0.15,0.35") from None
+    return a, b, c
+
+
+def table(path: Path) -> pl.DataFrame:
+    """Return a table of scores: CSV, TSV, XLSX or Parquet."""
+    return read_table(path)

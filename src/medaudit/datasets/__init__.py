@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from medaudit.cohort import Cohort
-from medaudit.datasets import breast_lesions_usg, hc18, mama_mia
+from medaudit.datasets import african_planes, breast_lesions_usg, fetal_planes_db, hc18, mama_mia, medmnist
 from medaudit.datasets.dataset import Dataset, check, unknown
 from medaudit.datasets.simulators import (
     SIMULATORS,
@@ -18,9 +18,12 @@ from medaudit.datasets.simulators import (
 from medaudit.errors import DataError, UsageError
 
 DATASETS: dict[str, Dataset] = {
+    "african-planes": african_planes.DATASET,
     "breast-lesions-usg": breast_lesions_usg.DATASET,
+    "fetal-planes-db": fetal_planes_db.DATASET,
     "hc18": hc18.DATASET,
     "mama-mia": mama_mia.DATASET,
+    "medmnist": medmnist.DATASET,
 }
 """The datasets on disk, by the name that ``--dataset`` takes."""
 

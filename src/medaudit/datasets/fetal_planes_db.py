@@ -158,7 +158,7 @@ def _check_names(table: pl.DataFrame, path: Path) -> None:
 def _notes(table: pl.DataFrame) -> tuple[str, ...]:
     """Say what a reader must know; each number is counted in these rows."""
     patients = table.group_by("patient_id").agg(pl.len(), pl.col("device").n_unique(), pl.col("split").n_unique())
-    most, several = patients["len"].max(), patients.filter(pl.col("device") > 1).height
+    most, several = int(patients["len"].to_numpy().max()), patients.filter(pl.col("device") > 1).height
     across = patients.filter(pl.col("split") > 1).height
     notes = [
         f"{table.height:,} images of {len(patients):,} patients, up to {most} of one patient: "

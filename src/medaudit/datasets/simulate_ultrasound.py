@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -85,7 +84,7 @@ class _Frame:
 
 def simulate_ultrasound(
     root: str | Path, *, n: int, seed: int, plant: UltrasoundPlant = ULTRASOUND_PLANTS["crossed"],
-    jobs: int = 1, progress: bool = False, **_: Any,
+    jobs: int = 1, progress: bool = False,
 ) -> Cohort:  # fmt: skip
     """Return a cohort of ``n`` frames written to ``root`` as PNG, three planes a patient, and their table.
 

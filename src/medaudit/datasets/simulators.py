@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from medaudit.cohort import Cohort
 from medaudit.datasets.image_plants import IMAGE_PLANTS
 from medaudit.datasets.simulate_dce import simulate_dce
 from medaudit.datasets.simulate_scores import SCORE_PLANTS, simulate_scores
+from medaudit.datasets.simulate_ultrasound import ULTRASOUND_PLANTS, simulate_ultrasound
 from medaudit.errors import UsageError
 
 IMAGE_SHAPE = (48, 48, 48)
@@ -32,10 +34,20 @@ IMAGES = {
         "breast-mri",
         "DCE breast-MRI phantoms with expert and automated tumour masks",
         IMAGE_PLANTS,
-        simulate_dce,
+        partial(simulate_dce, shape=IMAGE_SHAPE),
     )
 }
 """Simulators of images and masks."""
+
+PICTURES = {
+    "fetal-ultrasound": Simulator(
+        "fetal-ultrasound",
+        "B-mode frames of fetal phantoms: five planes, four devices, patients and operators as factors of their own",
+        ULTRASOUND_PLANTS,
+        simulate_ultrasound,
+    )
+}
+"""Simulators of images with attributes to be told from them, without masks."""
 
 SCORES = {
     "mama-mia-scores": Simulator(
@@ -47,7 +59,7 @@ SCORES = {
 }
 """Simulators of tables of scores."""
 
-SIMULATORS = {**IMAGES, **SCORES}
+SIMULATORS = {**IMAGES, **PICTURES, **SCORES}
 """All simulators by name."""
 
 
@@ -58,9 +70,9 @@ def simulated_images(
 
     Raises UsageError for a name or a plant that is not known.
     """
-    simulator = _find(IMAGES, name, "simulator of images")
+    simulator = _find({**IMAGES, **PICTURES}, name, "simulator of images")
     planted = _find(simulator.plants, plant, f"plant of {name}")
-    return simulator.make(root, n=size, seed=seed, shape=IMAGE_SHAPE, plant=planted, jobs=jobs, progress=progress)
+    return simulator.make(root, n=size, seed=seed, plant=planted, jobs=jobs, progress=progress)
 
 
 def check_predictions(name: str, plant: str) -> None:

@@ -57,8 +57,8 @@ class Conformal:
         ``lac``: score 1 - p_y, the smallest sets on average (Sadinle et al., JASA 2019). ``aps``: the mass of the
         likelier classes plus u p_y, with u uniform (Romano et al., NeurIPS 2020). ``raps``: APS plus ``penalty`` for
         every rank of y beyond ``free_ranks`` (Angelopoulos et al., ICLR 2021: lambda and k_reg). ``seed`` draws u; with
-        None, u = 1: no chance, and larger sets. ``mondrian``: the promise holds within each class, each with a threshold
-        of its own (Vovk et al. 2005). The threshold is the ceil((n + 1) (1 - alpha))-th smallest score.
+        None, u = 1: no chance, and larger sets. ``mondrian``: the promise holds within each class, each with a
+        threshold of its own (Vovk et al. 2005). The threshold is the ceil((n + 1) (1 - alpha))-th smallest score.
         UsageError unless 0 < alpha < 1 and the method is known; DataError on labels or probabilities that are none.
         """
         if not 0 < alpha < 1:

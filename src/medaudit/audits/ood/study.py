@@ -25,10 +25,10 @@ ABSTENTION = ("augrc", "aurc", "risk_at_80", "failure_auroc")
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """How well each cell's score gates one task's prediction.
+    """How well each cell's score gates one task's prediction: metrics by name, ``point`` and ``draws``.
 
-    Metrics by name: ``point`` (M, T, S), ``draws`` (B, M, T). ``loss`` (S, n) is what is lost by accepting a case, NaN where its class is not known. ``novel``: the shifted cases
-    have classes that no model knows, so accepting one is a failure (SCOD).
+    ``point`` (M, T, S), ``draws`` (B, M, T). ``loss`` (S, n) is what is lost by accepting a case, NaN where its class
+    is not known. ``novel``: the shifted cases have classes that no model knows, so accepting one is a failure (SCOD).
     """
 
     task: str
@@ -127,6 +127,7 @@ def _set(
     shape = scores.values.shape[:3]
     cells = scores.values[..., places].reshape(-1, len(places))
     names, table = cues
+    _none = {"auroc": np.empty((settings.resamples, 0))}
     trivial = table[places].T
     rng = np.random.default_rng((settings.seed, 3))
     seeds = rng.integers(0, shape[2], (settings.resamples, shape[2]))
@@ -134,11 +135,10 @@ def _set(
 
     def both(rows: np.ndarray, loss: np.ndarray | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         args = (rows, shifted, loss, clusters)
-        point = ranking_draws(*args, once, settings.ood_cost)
-        return point, ranking_draws(*args, weights, settings.ood_cost)
+        return ranking_draws(*args, once), ranking_draws(*args, weights)
 
     point, drawn = both(cells, None)
-    cue_point, cue_drawn = both(np.concatenate([trivial, -trivial]), None)
+    cue_point, cue_drawn = both(np.concatenate([trivial, -trivial]), None) if len(names) else (_none, _none)
     upright = cue_point["auroc"][0][: len(names)] >= cue_point["auroc"][0][len(names) :]
     better = np.where(upright, np.arange(len(names)), len(names) + np.arange(len(names)))
     gates = []
@@ -161,9 +161,7 @@ def _set(
     others = {}
     for name, values in scores.others.items():
         flat = values[..., places].reshape(-1, len(places))
-        others[name] = ranking_draws(flat, shifted, None, clusters, once, settings.ood_cost)["auroc"][0].reshape(
-            shape[1:]
-        )
+        others[name] = ranking_draws(flat, shifted, None, clusters, once)["auroc"][0].reshape(shape[1:])
     return SetResult(
         part=part,
         rows_in=rows_in,
