@@ -16,7 +16,7 @@ def heatmap(
 ) -> str:  # fmt: skip
     """Return cells as SVG. ``rows``: ``column``, ``line``, ``value``; ``columns`` and ``lines`` in their order.
 
-    The shade runs from ``low`` (white) to ``high`` (dark); each cell says its number, so that nothing hangs on colour.
+    The shade runs from ``low`` (light) to ``high`` (dark); each cell says its number, so that nothing hangs on colour.
     """
     middle = low + 0.6 * (high - low)
     cells = data({**row, "light": row["value"] > middle} for row in rows)
@@ -25,7 +25,7 @@ def heatmap(
     )
     y = alt.Y("line:N", sort=list(lines), title=None, axis=alt.Axis(domain=False, ticks=False))
     shade = alt.Color(
-        "value:Q", scale=alt.Scale(domain=[low, high], range=["#ffffff", theme.ORDERED[3]], clamp=True), legend=None
+        "value:Q", scale=alt.Scale(domain=[low, high], range=[theme.ORDERED[0], theme.ORDERED[3]], clamp=True, interpolate="rgb"), legend=None
     )
     boxes = cells.mark_rect(stroke=theme.GRID).encode(x=x, y=y, color=shade)
     ink = alt.condition("datum.light", alt.value("white"), alt.value(theme.INK))

@@ -21,7 +21,7 @@ def lines(
     """
     colours = [theme.GROUPS[i % len(theme.GROUPS)] for i in range(len(groups))]
     dashes = [list(theme.DASHES[i % len(theme.DASHES)]) for i in range(len(groups))]
-    legend = alt.Legend(orient="top", columns=2, labelLimit=220, symbolSize=400, symbolType="stroke")
+    legend = alt.Legend(orient="top", columns=1, labelLimit=420, symbolSize=400, symbolType="stroke")
     scale = alt.Scale(domain=list(domain), clamp=True) if domain else alt.Scale(zero=False)
     chart = data(rows).mark_line(strokeWidth=2.2, point=alt.OverlayMarkDef(size=50) if points else False)
     drawn = chart.encode(

@@ -1,0 +1,83 @@
+"""SWAG draws from the covariance of its equation, and renews BatchNorm for each net that it draws."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medaudit.errors import DataError, UsageError
+from medaudit.uncertainty.swag import Swag, renew_batch_norm, swag_predict
+
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def states(k: int = 6) -> list[dict[str, torch.Tensor]]:
+    rng = torch.Generator().manual_seed(1)
+    return [{"w": torch.randn(3, generator=rng) * torch.tensor([1.0, 2.0, 0.5])} for _ in range(k)]
+
+
+def test_moments_by_numpy() -> None:
+    snapshots = states()
+    table = np.stack([s["w"].double().numpy() for s in snapshots])
+    posterior = Swag.of(snapshots, rank=4)
+    np.testing.assert_allclose(posterior.mean["w"], table.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(posterior.diagonal["w"], table.var(0), rtol=1e-9)
+    running = np.stack([row - table[: k + 1].mean(0) for k, row in enumerate(table)])
+    np.testing.assert_allclose(posterior.deviations["w"], running[-4:], atol=1e-12)
+
+
+def test_covariance_of_many_samples_is_the_equations() -> None:
+    posterior = Swag.of(states(), rank=5)
+    draws = np.stack([posterior.sample(GENERATOR)["w"].numpy() for _ in range(40_000)])
+    d = posterior.deviations["w"].numpy()
+    wanted = np.diag(posterior.diagonal["w"].numpy()) / 2 + d.T @ d / (2 * (len(d) - 1))
+    error = 5 * np.sqrt((np.outer(np.diag(wanted), np.diag(wanted)) + wanted**2) / len(draws))
+    assert (np.abs(np.cov(draws.T) - wanted) < error).all()
+
+
+def norm_net() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2)).eval()
+
+
+IMAGES = torch.randn(32, 1, 8, 8, generator=torch.Generator().manual_seed(2)) * 3 + 1
+
+
+def test_identical_snapshots_are_the_net_with_renewed_statistics() -> None:
+    model = norm_net()
+    posterior = Swag.of([dict(model.state_dict())] * 3)
+    found = swag_predict(model, posterior, lambda: [IMAGES], lambda: [IMAGES], samples=2)
+    renewed = norm_net()
+    renew_batch_norm(renewed, [IMAGES])
+    with torch.no_grad():
+        wanted = torch.softmax(renewed(IMAGES).double(), 1).numpy()
+        stale = torch.softmax(model(IMAGES).double(), 1).numpy()
+    np.testing.assert_allclose(found, np.stack([wanted] * 2), atol=1e-5)
+    assert np.abs(found[0] - stale).max() > 0.01  # else nothing would show that the statistics were renewed
+    torch.testing.assert_close(model[1].running_mean, torch.zeros(4))
+
+
+def test_renewed_statistics_are_the_data_s() -> None:
+    model = norm_net()
+    renew_batch_norm(model, IMAGES.split(8))
+    with torch.no_grad():
+        seen = model[0](IMAGES)
+    torch.testing.assert_close(model[1].running_mean, seen.mean((0, 2, 3)), atol=1e-4, rtol=1e-4)
+    assert not model[1].training
+    assert model[1].momentum == 0.1
+
+
+def test_refuses_and_reads_back(tmp_path: Path) -> None:
+    model = norm_net()
+    posterior = Swag.of([dict(model.state_dict()), dict(norm_net().state_dict())])
+    with pytest.raises(UsageError, match="BatchNorm"):
+        swag_predict(model, posterior, lambda: [IMAGES], None)
+    with pytest.raises(DataError, match="1 snapshots"):
+        Swag.of([dict(model.state_dict())])
+    posterior.save(tmp_path / "swag.pt")
+    again = Swag.load(tmp_path / "swag.pt")
+    one, two = (p.sample(torch.Generator().manual_seed(9)) for p in (posterior, again))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert "1.running_mean" not in one
