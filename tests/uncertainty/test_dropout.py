@@ -35,7 +35,11 @@ def test_variance_of_a_linear_layer_is_its_closed_form() -> None:
 
 def test_masks_are_unrelated_between_passes_layers_and_cases() -> None:
     base = _masks(1, 0, 0, 0, 200, 400, 0.5).ravel() - 1
-    for other in (_masks(1, 1, 0, 0, 200, 400, 0.5), _masks(1, 0, 1, 0, 200, 400, 0.5), _masks(1, 0, 0, 1, 200, 400, 0.5)):
+    for other in (
+        _masks(1, 1, 0, 0, 200, 400, 0.5),
+        _masks(1, 0, 1, 0, 200, 400, 0.5),
+        _masks(1, 0, 0, 1, 200, 400, 0.5),
+    ):
         assert abs(np.corrcoef(base, other.ravel() - 1)[0, 1]) < 4 / np.sqrt(base.size)
 
 
@@ -99,7 +103,11 @@ def test_stops_when_the_order_is_stable() -> None:
     [
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), UsageError, "no dropout module"),
         (nn.Sequential(nn.Flatten(), nn.Dropout(0.0), nn.Linear(64, 2)), DataError, "rate 0"),
-        (nn.Sequential(nn.Flatten(), nn.AlphaDropout(0.1), nn.Linear(64, 2)), UsageError, "AlphaDropout is not supported"),
+        (
+            nn.Sequential(nn.Flatten(), nn.AlphaDropout(0.1), nn.Linear(64, 2)),
+            UsageError,
+            "AlphaDropout is not supported",
+        ),
     ],
 )
 def test_refuses_a_net_whose_passes_cannot_differ(model: nn.Module, error: type[Exception], says: str) -> None:

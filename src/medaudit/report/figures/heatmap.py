@@ -25,7 +25,9 @@ def heatmap(
     )
     y = alt.Y("line:N", sort=list(lines), title=None, axis=alt.Axis(domain=False, ticks=False))
     shade = alt.Color(
-        "value:Q", scale=alt.Scale(domain=[low, high], range=[theme.ORDERED[0], theme.ORDERED[3]], clamp=True, interpolate="rgb"), legend=None
+        "value:Q",
+        scale=alt.Scale(domain=[low, high], range=[theme.ORDERED[0], theme.ORDERED[3]], clamp=True, interpolate="rgb"),
+        legend=None,
     )
     boxes = cells.mark_rect(stroke=theme.GRID).encode(x=x, y=y, color=shade)
     ink = alt.condition("datum.light", alt.value("white"), alt.value(theme.INK))
