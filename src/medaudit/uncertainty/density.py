@@ -20,6 +20,7 @@ from medaudit.uncertainty.distances import (
     class_means,
     labelled,
     shrunk_covariance,
+    varying,
     whitened,
 )
 
@@ -50,7 +51,9 @@ class GaussianDensity:
         whitenings, shrinkages, notes = [], [], []
         for c, label in enumerate(classes):
             inside = codes == c
-            covariance, used = shrunk_covariance(x[inside] - means[c], shrinkage)
+            covariance, used = shrunk_covariance(
+                varying(x[inside] - means[c], x[inside], f"class {label}"), shrinkage
+            )
             whitening, said = whitened(covariance, used, cases=int(inside.sum()), of=f" of class {label}")
             whitenings.append(whitening)
             shrinkages.append(used)

@@ -25,6 +25,9 @@ Shrinkage = float | Literal["ledoit-wolf"]
 _ILL_CONDITIONED = 1e10
 """Above this condition number a distance keeps fewer than some six digits: it is noted."""
 
+_ROUNDING = 1e-13
+"""Features that vary by less than this share of their size are constant: a sum in another order gives as much."""
+
 _BLOCK_CELLS = 8_000_000
 """Distances held at once: 64 MB."""
 
@@ -77,7 +80,7 @@ class Mahalanobis:
         x, classes, codes = labelled(features, labels)
         centre = x.mean(axis=0)
         means = class_means(x, codes, len(classes))
-        covariance, used = shrunk_covariance(x - means[codes], shrinkage)
+        covariance, used = shrunk_covariance(varying(x - means[codes], x, "any class"), shrinkage)
         whitening, notes = whitened(covariance, used, cases=len(x))
         return cls(classes, centre, whitening.whiten(means - centre), whitening, used, notes)
 
@@ -256,14 +259,12 @@ def shrunk_covariance(residuals: np.ndarray, shrinkage: Shrinkage = "ledoit-wolf
     """Return (1 - s) S + s tr(S) / D I (D, D) of residuals (N, D) with mean 0, and s.
 
     S = residuals^T residuals / N. ``ledoit-wolf``: the s of least expected squared error (Ledoit & Wolf, J Multivar
-    Anal 2004, section 3.3). UsageError unless s is in [0, 1]; DataError where the residuals are 0.
+    Anal 2004, section 3.3). UsageError unless s is in [0, 1].
     """
     cases, size = residuals.shape
     covariance = residuals.T @ residuals
     covariance /= cases
     scale = float(np.trace(covariance)) / size
-    if not scale > 0:
-        raise DataError("the features do not vary within any class; pass the features that enter the last layer")
     if shrinkage == "ledoit-wolf":
         squares = float(np.vdot(covariance, covariance))
         # ||S - mu I||^2, and the squared error of S estimated from the spread of its N terms x x^T.
@@ -308,6 +309,13 @@ def whitened(covariance: np.ndarray, shrinkage: float, cases: int, of: str = "")
             "directions that the training data hardly use decide the score"
         )
     return Whitening(factor, condition), tuple(notes)
+
+
+def varying(residuals: np.ndarray, features: np.ndarray, of: str) -> np.ndarray:
+    """Return the residuals of features (N, D) about their class means; DataError where they are rounding errors."""
+    if np.abs(residuals).max() <= _ROUNDING * np.abs(features).max():
+        raise DataError(f"the features do not vary within {of}; pass the features that enter the last layer")
+    return residuals
 
 
 def squared_distances(points: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -272,6 +272,9 @@ def _detector(study: Study, result: SetResult, gate: Gate) -> Draft:
         why = f"{auroc.size} scores; expected 3 or more to rank."
         return insufficient(f"detector_is_not_gate:{slug(gate.task)}:{slug(name)}", question, why, {}, 0)
     value = float(kendall_tau(auroc, -augrc))
+    if not np.isfinite(value):
+        why = "All scores detect the shift alike, or gate alike: there is no order to compare."
+        return insufficient(f"detector_is_not_gate:{slug(gate.task)}:{slug(name)}", question, why, {}, 0)
     low, high = _limits(kendall_tau(drawn_a, -drawn_g))
     finder, keeper = int(np.argmax(auroc)), int(np.argmin(augrc))
     i, j = np.triu_indices(augrc.size, 1)

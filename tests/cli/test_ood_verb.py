@@ -1,0 +1,158 @@
+"""`medaudit ood`: the paper's three findings on simulated ultrasound, runs that go on, scores of others, bad input."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from medaudit.cli.main import run
+
+SIMULATED = ("ood", "--simulate", "fetal-ultrasound", "--task", "plane", "--task", "device", "--quiet")
+IMAGE = ("--ood", 'device == "D"', "--shift", "image")
+METHODS = ("--methods", "softmax.entropy,mc_dropout,mahalanobis,laplace")
+ANATOMY = ("--ood", 'plane == "cervix"', "--shift", "anatomy")
+
+
+def call(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        run([str(argument) for argument in arguments])
+    return int(stop.value.code or 0)
+
+
+def findings(folder: Path) -> dict[str, dict]:
+    return {entry["id"]: entry for entry in json.loads((folder / "findings.json").read_text())}
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on simulated ultrasound: two tasks, two shifts, one seed, methods that need one net."""
+    out = tmp_path_factory.mktemp("ood") / "run"
+    code = call(
+        *SIMULATED, *IMAGE, *ANATOMY, "--size", 1_800, "--seeds", 1, *METHODS, "--resamples", 400, "--out", out,
+    )  # fmt: skip
+    assert code == 0
+    return out
+
+
+@pytest.mark.slow
+def test_the_papers_findings(simulated: Path) -> None:
+    """Bounds of the spec for the entropy: the task decides which shift is noticed."""
+    found = findings(simulated)
+    auroc = {
+        (shift, task): found[f"misses:{shift}:{task}"]["groups"]["softmax"]["auroc"]
+        for shift in ("device-d", "plane-cervix")
+        for task in ("plane", "device")
+    }
+    assert auroc["device-d", "plane"] < 0.65
+    assert auroc["device-d", "device"] > 0.95
+    assert auroc["plane-cervix", "plane"] > 0.85
+    assert auroc["plane-cervix", "device"] < 0.65
+    assert found["misses:device-d:plane"]["verdict"] == "supported"
+    assert found["misses:device-d:device"]["verdict"] == "refuted"
+    best = found["detector_is_not_gate:plane:device-d"]
+    assert best["verdict"] == "supported"
+    assert best["estimate"]["value"] < 0
+    assert found["task_over_method:device-d"]["verdict"] == "supported"
+    assert found["trivial_cue:device-d"]["verdict"] == "refuted"
+
+
+@pytest.mark.slow
+def test_the_report_stands_alone(simulated: Path) -> None:
+    page = (simulated / "report.html").read_text()
+    for words in ("Who notices device", "What should gate the plane prediction", "trivial cue", "FPR95", "AUGRC"):
+        assert words in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    frame = pl.read_parquet(simulated / "measurements.parquet")
+    assert set(frame.columns) == {"case_id", "task", "seed", "method", "score", "value", "prediction"}
+    assert frame["value"].is_finite().all()
+    assert not (simulated / "prepared").exists()
+
+
+@pytest.mark.slow
+def test_a_broken_run_goes_on_to_the_same_bytes(simulated: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(simulated, out)
+    shutil.copytree(simulated.with_name("run-images"), tmp_path / "run-images")
+    for gone in ("findings.json", "measurements.parquet", "report.html", "scores/plane/seed-0.npz"):
+        (out / gone).unlink()
+    code = call(
+        *SIMULATED, *IMAGE, *ANATOMY, "--size", 1_800, "--seeds", 1, *METHODS, "--resamples", 400, "--out", out,
+    )  # fmt: skip
+    assert code == 0
+    for name in ("findings.json", "measurements.parquet"):
+        assert (out / name).read_bytes() == (simulated / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_kept_scores_give_the_same_findings_without_training(simulated: Path, tmp_path: Path) -> None:
+    cases = simulated.with_name("run-images") / "cases.csv"
+    code = call(
+        "ood", "--cases", cases, "--task", "plane", "--task", "device", *IMAGE, *ANATOMY, "--image", "image_path",
+        "--scores", simulated / "measurements.parquet", "--seeds", 1, *METHODS, "--resamples", 400, "--quiet",
+        "--out", tmp_path / "again",
+    )  # fmt: skip
+    assert code == 0
+    ours, again = findings(simulated), findings(tmp_path / "again")
+    assert {key: entry["estimate"] for key, entry in again.items()} == {
+        key: entry["estimate"] for key, entry in ours.items()
+    }
+    assert not (tmp_path / "again" / "trainings").exists()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A table of 60 tiny images of 30 patients."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(60):
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(rng.integers(0, 255, (20, 24), dtype=np.uint8)).save(path)
+        rows.append((f"c{i}", f"p{i // 2}", path.name, "ab"[i // 2 % 2], "XYZ"[i // 2 % 3], "same", i == 0))
+    table = pl.DataFrame(rows, schema=["case_id", "patient_id", "image", "view", "scanner", "one", "odd"], orient="row")
+    table.with_columns(odd=pl.when(pl.col("odd")).then(pl.lit("rare")).otherwise(pl.lit("usual"))).write_csv(
+        tmp_path / "cases.csv"
+    )
+    return tmp_path / "cases.csv"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("--task", "view", "--ood", 'scanner == "Q"', "--shift", "image"), 1, "matches none of 60 cases"),
+        (("--task", "view", "--ood", 'scanner != "Q"', "--shift", "image"), 1, "matches every case"),
+        (("--task", "view", "--ood", "scanner ==", "--shift", "image"), 2, "cannot read the expression"),
+        (("--task", "view", "--ood", 'scaner == "X"', "--shift", "image"), 2, "did you mean 'scanner'"),
+        (("--task", "one", "--ood", 'scanner == "X"', "--shift", "image"), 1, "only 'same'"),
+        (("--task", "odd", "--ood", 'scanner == "Z"', "--shift", "image"), 1, "put rare classes together"),
+        (("--task", "view"), 2, "no shift"),
+        (("--task", "view", "--ood", 'scanner == "X"'), 2, "one --shift for each --ood"),
+        (("--task", "view", "--acquire", "fog"), 2, "no acquisition shift"),
+        (("--task", "view", "--acquire", "gain:9"), 2, "from 1 to 5"),
+        (("--task", "view", "--acquire", "gain", "--methods", "magic"), 2, "no method"),
+        (("--task", "view", "--acquire", "gain", "--split", "1,2"), 2, "three numbers"),
+        (("--task", "view", "--acquire", "gain", "--predict", "scanner"), 2, "not one of the tasks"),
+        (("--task", "view", "--ood-dataset", "hc18"), 2, "needs --ood-data"),
+    ],
+)
+def test_bad_questions_get_one_line(
+    small: Path, tmp_path: Path, capfd: pytest.CaptureFixture, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    assert call("ood", "--cases", small, "--image", "image", "--quiet", *arguments, "--out", tmp_path / "run") == code
+    error = capfd.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+def test_a_broken_image_is_named(small: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    (small.parent / "7.png").write_bytes(b"not a picture")
+    code = call(
+        "ood", "--cases", small, "--image", "image", "--task", "view", "--ood", 'scanner == "X"', "--shift", "image",
+        "--quiet", "--preset", "fast", "--jobs", 1, "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert code == 1
+    assert "c7" in capfd.readouterr().err
