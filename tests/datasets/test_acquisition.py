@@ -147,6 +147,27 @@ def test_new_speckle_on_uniform_tissue_is_rayleigh(apex):
     assert np.mean(sds) == pytest.approx(5.57, abs=0.2)
 
 
+@pytest.mark.parametrize("severity", [1, 3])
+def test_of_part_of_the_speckle_the_variance_in_db_is_that_part(severity):
+    fan = linear((500, 500))
+    image = np.full(fan.mask.shape, 150.0)
+    sd = np.mean([db_change(shift("speckle", image, fan, severity, seed), image).std() for seed in range(4)])
+    # Uniform tissue has no texture of its own; in full the SD is 5.57 dB.
+    assert sd == pytest.approx(np.sqrt(STRENGTHS["speckle"][severity - 1]) * 5.57, rel=0.04)
+
+
+def test_haze_adds_the_same_power_to_dark_and_to_bright_tissue():
+    fan, _, _ = sector()
+
+    def power(grey):
+        return 10 ** ((grey.astype(float) / 255 - 1) * DYNAMIC_RANGE_DB / 10)
+
+    dark, bright = (np.where(fan.mask, grey, 0.0) for grey in (1.0, 140.0))
+    added = [power(shift("haze", image, fan, 4)) - power(image) for image in (dark, bright)]
+    assert added[0].max() > power(np.array(140.0))
+    assert added[1] == pytest.approx(added[0], rel=1e-3, abs=1e-6)
+
+
 def test_haze_is_a_ring_of_constant_depth_with_the_stated_level():
     fan, distance, _ = sector()
     image = np.where(fan.mask, 1.0, 0.0)
@@ -193,6 +214,13 @@ def test_frequency_loss_blurs_along_the_beam_only_and_more_with_depth():
     assert spread(3) < 0.3
     stripes = np.tile(np.where(np.arange(200) % 8 < 4, 50.0, 150.0), (301, 1))
     assert shift("frequency_loss", stripes, fan, 5) == pytest.approx(stripes, abs=1e-3)
+
+
+@pytest.mark.parametrize("outside", [0.0, 240.0])
+def test_frequency_loss_leaves_uniform_tissue_as_it_is_up_to_the_fans_rim(outside):
+    fan, _, _ = sector()
+    image = np.where(fan.mask, 120.0, outside)
+    assert shift("frequency_loss", image, fan, 5) == pytest.approx(image, abs=0.01)
 
 
 def test_zoom_magnifies_about_the_probe():

@@ -13,7 +13,7 @@ def test_a_name_that_is_nearly_right_is_corrected():
         datasets.load("hc-18", Path())
     with pytest.raises(UsageError, match="did you mean 'mama-mia'"):
         datasets.find("MAMA_MIA")
-    with pytest.raises(UsageError, match="there are: breast-lesions-usg, hc18, mama-mia"):
+    with pytest.raises(UsageError, match="there are: african-planes, breast-lesions-usg, fetal-planes-db"):
         datasets.find("???")
 
 

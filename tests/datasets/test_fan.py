@@ -65,11 +65,11 @@ def test_text_boxes_and_shadows_move_nothing(disturbed):
 
 def test_a_sector_with_one_visible_edge_is_taken_as_symmetric_about_the_pictures_middle():
     image, _ = sector((300, 400), (-80.0, 199.5), 90, 380, -33, 33)
-    # Poor contact leaves the right side dark from an upright line on, which is no edge.
-    image[:, 280:] = 0
+    # Poor contact leaves the right side dark from an upright line on, which is no edge, and hides all of that edge.
+    image[:, 240:] = 0
     fan = find_fan(image)
     assert fan.apex[0] == pytest.approx(-80, abs=6)
-    assert fan.apex[1] == pytest.approx(199.5, abs=6)
+    assert fan.apex[1] == 199.5
 
 
 @pytest.mark.parametrize("box", [(0, 300, 0, 400), (20, 290, 60, 340)])

@@ -42,6 +42,12 @@ def test_the_slope_of_power_law_noise_is_recovered(slope, shape):
     assert cues(noise(shape, slope))["spectral_slope"] == pytest.approx(slope, abs=0.2)
 
 
+def test_the_pictures_borders_do_not_flatten_the_slope():
+    # A part of a smooth field does not close upon itself: without a window its borders alone have a slope of -2.
+    part = noise((512, 512), -3.5)[:200, :240]
+    assert cues(part)["spectral_slope"] == pytest.approx(-3.5, abs=0.25)
+
+
 def test_the_laplacians_variance_of_white_noise_is_twenty_times_the_pixels():
     # 4 squared, and 1 for each of the four neighbours.
     image = np.clip(np.random.default_rng(1).normal(128, 10, (300, 300)), 0, 255)
@@ -61,6 +67,13 @@ def test_text_is_counted_to_the_pixel_wherever_it_stands(background):
     image[5:95:10, 155:160] = 220  # nine depth ticks
     image[60:90, 60:120] = 200  # bright tissue is no text
     assert cues(image)["text_pixels"] == 41 + 9 * 5
+
+
+@pytest.mark.parametrize(("width", "counted"), [(1, True), (4, True), (5, False)])
+def test_a_stroke_is_up_to_four_pixels_wide(width, counted):
+    image = np.full((60, 60), 20, np.uint8)
+    image[20 : 20 + width, 10:50] = 230
+    assert cues(image)["text_pixels"] == (40 * width if counted else 0)
 
 
 def test_drawn_letters_are_text_and_a_thick_skull_is_not():

@@ -123,15 +123,15 @@ def frequency_loss(image: np.ndarray, fan: Fan, severity: float, rng: np.random.
 
     Tissue takes the high frequencies first, so that the pulse grows longer as it goes.
     """
-    polar = fan.to_polar(image)
-    weight = np.maximum(fan.to_polar(fan.mask, outside=0.0), 1e-6)
+    # Of the fan alone, and over its weight: what lies outside must neither darken nor brighten the fan's rim.
+    inside = fan.to_polar(fan.mask, outside=0.0)
+    polar = fan.to_polar(np.where(fan.mask, image, 0), outside=0.0)
     longest = _strength("frequency_loss", severity) * polar.shape[0]
     steps = 6
-    levels = [polar]
+    levels = [polar / np.maximum(inside, 1e-6)]
     for k in range(1, steps + 1):
-        # Over the weight: what is outside the fan must not darken its rim.
-        blurred = [ndimage.gaussian_filter1d(a, longest * k / steps, axis=0) for a in (polar * weight, weight)]
-        levels.append(blurred[0] / blurred[1])
+        blurred = [ndimage.gaussian_filter1d(a, longest * k / steps, axis=0) for a in (polar, inside)]
+        levels.append(blurred[0] / np.maximum(blurred[1], 1e-6))
     at = np.linspace(0, steps, polar.shape[0])
     below = np.minimum(at.astype(int), steps - 1)
     share = (at - below)[:, None]
@@ -139,7 +139,7 @@ def frequency_loss(image: np.ndarray, fan: Fan, severity: float, rng: np.random.
     stack = np.stack(levels)
     mixed = (1 - share) * stack[below, rows] + share * stack[below + 1, rows]
     # Only the change goes through the polar grid, so that nothing is lost to it where nothing changes.
-    return _within(fan, image + fan.from_polar(mixed - polar), image)
+    return _within(fan, image + fan.from_polar(np.where(inside > 0, mixed - levels[0], 0)), image)
 
 
 def shadow(image: np.ndarray, fan: Fan, severity: float, rng: np.random.Generator) -> np.ndarray:

@@ -51,9 +51,7 @@ class GaussianDensity:
         whitenings, shrinkages, notes = [], [], []
         for c, label in enumerate(classes):
             inside = codes == c
-            covariance, used = shrunk_covariance(
-                varying(x[inside] - means[c], x[inside], f"class {label}"), shrinkage
-            )
+            covariance, used = shrunk_covariance(varying(x[inside] - means[c], x[inside], f"class {label}"), shrinkage)
             whitening, said = whitened(covariance, used, cases=int(inside.sum()), of=f" of class {label}")
             whitenings.append(whitening)
             shrinkages.append(used)

@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def score_cases(
 
     Raises DataError as reading, the training loop and the methods do.
     """
-    recipe = CLASSIFIERS[settings.preset]
+    recipe = replace(CLASSIFIERS[settings.preset], flip=settings.flip)
     _forget_other_inputs(out, cohort, design)
     with bar("preparing images", progress) as show:
         prepare(
