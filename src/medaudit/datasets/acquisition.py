@@ -218,7 +218,10 @@ def speckle_reduction(image: np.ndarray, fan: Fan, severity: float, rng: np.rand
 
 
 def zoom(image: np.ndarray, fan: Fan, severity: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the image magnified 1.08 to 1.4 times about the middle of the probe, in the fan as it is: less depth."""
+    """Return the image magnified 1.08 to 1.4 times about the middle of the probe, in the fan as it is: less depth.
+
+    The severity is the magnification: of fine texture, the distance in grey levels is near its greatest from 1 on.
+    """
     scale = _strength("zoom", severity)
     rows, columns = np.indices(image.shape, dtype=float)
     probe = fan.cartesian(np.asarray(fan.near), np.asarray((fan.left + fan.right) / 2))

@@ -36,7 +36,7 @@ def ranking_draws(
     bad = np.argwhere(np.isnan(scores))
     if bad.size:
         raise DataError(f"score row {bad[0][0]} is NaN for case {bad[0][1]}; expected a number for every case")
-    rows, n = scores.shape
+    rows = len(scores)
     lost = np.full(scores.shape, np.nan) if loss is None else np.ascontiguousarray(loss, dtype=np.float64)
     cluster = np.ascontiguousarray(cluster, dtype=np.int64)
     outside = np.ascontiguousarray(is_ood, dtype=np.bool_)

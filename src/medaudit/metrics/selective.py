@@ -1,7 +1,7 @@
 """Abstention: what is lost on the cases that are accepted, over every share that may be refused.
 
-``uncertainty`` (n,) and ``loss`` (n,), 0 to 1: cases are accepted from the least uncertain on. Equal scores are accepted
-together, so nothing here depends on the order of the rows: a softmax that saturates makes thousands of ties.
+``uncertainty`` (n,) and ``loss`` (n,), 0 to 1: cases are accepted from the least uncertain on. Equal scores are
+accepted together, so nothing here depends on the order of the rows: a softmax that saturates makes thousands of ties.
 """
 
 from __future__ import annotations

@@ -55,4 +55,4 @@ def two_way(values: np.ndarray) -> TwoWay:
         f = [float(np.divide(found / max(k, 1), error)) for found, k in zip(sums, freedom, strict=True)]
     p = [float(f_distribution.sf(one, k, left)) for one, k in zip(f, freedom, strict=True)]
     share = [part / total if total > 0 else 0.0 for part in (task, method, both, rest)]
-    return TwoWay(*share, f=(f[0], f[1], f[2]), p=(p[0], p[1], p[2]))
+    return TwoWay(share[0], share[1], share[2], share[3], (f[0], f[1], f[2]), (p[0], p[1], p[2]))

@@ -74,7 +74,7 @@ class Conformal:
         calibration = tuple(np.sort(part) for part in parts)
         thresholds = np.array([threshold(part, alpha) for part in calibration])
         few = np.flatnonzero(np.isinf(thresholds))
-        notes = ()
+        notes: tuple[str, ...] = ()
         if few.size:
             least = math.ceil(1 / alpha - 1e-9) - 1
             which = f"classes {', '.join(map(str, few))}" if mondrian else "all classes"

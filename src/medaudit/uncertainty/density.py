@@ -48,7 +48,9 @@ class GaussianDensity:
         """
         x, classes, codes = labelled(features, labels)
         means = class_means(x, codes, len(classes))
-        whitenings, shrinkages, notes = [], [], []
+        whitenings: list[Whitening] = []
+        shrinkages: list[float] = []
+        notes: list[str] = []
         for c, label in enumerate(classes):
             inside = codes == c
             covariance, used = shrunk_covariance(varying(x[inside] - means[c], x[inside], f"class {label}"), shrinkage)

@@ -135,7 +135,7 @@ def _laplace(
     train, known = _with_features(evidence.train.known(), "laplace"), evidence.validation.known()
     fitted = LastLayerLaplace.fit(
         train.features, weight, bias, structure=structure, prior=prior, labels=_labels(train),
-        validation=(known.features, _labels(known)),
+        validation=(_features(known), _labels(known)),
     )  # fmt: skip
     features = _with_features(evidence.test, "laplace").features
     probabilities = fitted.predict(features, link="probit")
@@ -148,42 +148,42 @@ def _laplace(
     return Uncertainty(scores, probabilities, 1.0)
 
 
-def _mahalanobis(evidence: Evidence, shrinkage: str | float = "ledoit-wolf") -> Uncertainty:
+def _mahalanobis(evidence: Evidence, shrinkage: Any = "ledoit-wolf") -> Uncertainty:
     train = _with_features(evidence.train.known(), "mahalanobis")
     fitted = Mahalanobis.fit(train.features, _labels(train), shrinkage)
-    return _of(evidence, {"distance": fitted.score(evidence.test.features)}, fitted.notes)
+    return _of(evidence, {"distance": fitted.score(_features(evidence.test))}, fitted.notes)
 
 
-def _rmds(evidence: Evidence, shrinkage: str | float = "ledoit-wolf") -> Uncertainty:
+def _rmds(evidence: Evidence, shrinkage: Any = "ledoit-wolf") -> Uncertainty:
     train = _with_features(evidence.train.known(), "rmds")
     fitted = RelativeMahalanobis.fit(train.features, _labels(train), shrinkage)
-    return _of(evidence, {"distance": fitted.score(evidence.test.features)})
+    return _of(evidence, {"distance": fitted.score(_features(evidence.test))})
 
 
 def _knn(evidence: Evidence, k: int = 50) -> Uncertainty:
     train = _with_features(evidence.train, "knn")
     fitted = KNN.fit(train.features, k=min(k, len(train)))
-    return _of(evidence, {"distance": fitted.score(evidence.test.features)})
+    return _of(evidence, {"distance": fitted.score(_features(evidence.test))})
 
 
 def _vim(evidence: Evidence, dimension: int | None = None) -> Uncertainty:
     weight, bias = _last_layer(evidence, "vim")
     train = _with_features(evidence.train, "vim")
     fitted = ViM.fit(train.features, train.logits, weight, bias, dimension)
-    return _of(evidence, {"vim": fitted.score(evidence.test.features, evidence.test.logits)})
+    return _of(evidence, {"vim": fitted.score(_features(evidence.test), evidence.test.logits)})
 
 
 def _trust(evidence: Evidence, k: int = 10, alpha: float = 0.0) -> Uncertainty:
     train = _with_features(evidence.train.known(), "trust_score")
     fitted = TrustScore.fit(train.features, _labels(train), alpha=alpha, k=k)
     predicted = evidence.test.logits.argmax(axis=1)
-    return _of(evidence, {"trust": fitted.score(evidence.test.features, predicted)})
+    return _of(evidence, {"trust": fitted.score(_features(evidence.test), predicted)})
 
 
-def _density(evidence: Evidence, shrinkage: str | float = "ledoit-wolf") -> Uncertainty:
+def _density(evidence: Evidence, shrinkage: Any = "ledoit-wolf") -> Uncertainty:
     train = _with_features(evidence.train.known(), "feature_density")
     fitted = GaussianDensity.fit(train.features, _labels(train), shrinkage)
-    scores = {"density": fitted.score(evidence.test.features), "entropy": softmax.entropy(evidence.test.logits)}
+    scores = {"density": fitted.score(_features(evidence.test)), "entropy": softmax.entropy(evidence.test.logits)}
     return _of(evidence, scores)
 
 
@@ -195,7 +195,7 @@ def _conformal(evidence: Evidence, alpha: float = 0.1, method: str = "lac") -> U
     return _of(evidence, {"credibility": 1 - fitted.p_value(p).max(axis=1), "set_size": fitted.size(p).astype(float)})
 
 
-def _ddu(evidence: Evidence, shrinkage: str | float = "ledoit-wolf") -> Uncertainty:
+def _ddu(evidence: Evidence, shrinkage: Any = "ledoit-wolf") -> Uncertainty:
     return _density(_outputs_of(evidence, "ddu"), shrinkage)
 
 
@@ -318,11 +318,10 @@ def _of_draws(draws: np.ndarray, passes: float) -> Uncertainty:
 def _outputs_of(evidence: Evidence, kind: str) -> Evidence:
     """Return the evidence as another kind of model sees it."""
     model, images = _running(evidence, kind, kind)
-    parts = {
-        part: collect(model, images(part), labels=getattr(evidence, part).labels)
-        for part in ("train", "validation", "test")
-    }
-    return Evidence(**parts, models=evidence.models, images=evidence.images, seed=evidence.seed)
+    train, validation, test = (
+        collect(model, images(part), labels=getattr(evidence, part).labels) for part in ("train", "validation", "test")
+    )
+    return Evidence(train, validation, test, models=evidence.models, images=evidence.images, seed=evidence.seed)
 
 
 def _running(evidence: Evidence, kind: str, method: str) -> tuple[Any, Callable[[str], Iterable[Tensor]]]:
@@ -343,6 +342,12 @@ def _with_features(outputs: Outputs, method: str) -> Any:
     if outputs.features is None:
         raise UsageError(f"the method {method} needs features, the input of the last layer, beside the logits")
     return outputs
+
+
+def _features(outputs: Outputs) -> np.ndarray:
+    if outputs.features is None:
+        raise UsageError("a method of features needs the test cases' features too, not their logits alone")
+    return outputs.features
 
 
 def _labels(outputs: Outputs) -> np.ndarray:

@@ -83,7 +83,7 @@ def plan(cohort: Cohort, settings: Settings) -> Design:
     clusters = np.unique([str(patient) for patient in cohort.clusters], return_inverse=True)[1]
     rows = np.flatnonzero(usable)
     crossed = ["/".join(str(int(g.codes[i])) for g in groups) for i in rows]
-    part = split(clusters[rows], crossed, settings.split, settings.seed)
+    part = split(clusters[rows].tolist(), crossed, settings.split, settings.seed)
     train, validation, test = (rows[part == k] for k in range(3))
     tasks = tuple(_task(g.name, g.rule, g.labels, g.codes, (train, validation, test), clusters) for g in groups)
     _separate_slugs(tasks)

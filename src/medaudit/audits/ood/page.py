@@ -257,7 +257,7 @@ def severity(study: Study, graded: list[SetResult]) -> Section:
                         "group": f"accuracy of {gate.task}",
                     }
                 )
-        groups = list(dict.fromkeys(row["group"] for row in rows))
+        groups = list(dict.fromkeys(str(row["group"]) for row in rows))
         svg = figures.lines(
             rows, title=f"{name}: AUROC of {scores.methods[0]}, and accuracy", x="severity", y="AUROC, accuracy",
             groups=groups, level=0.5, points=True,

@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 
 from medaudit.audits.labels_run import fingerprint
-from medaudit.audits.ood import images, page
+from medaudit.audits.ood import images
 from medaudit.audits.ood.design import Design, plan
 from medaudit.audits.ood.findings import findings
+from medaudit.audits.ood.page import page
 from medaudit.audits.ood.scores import Scores, scores_of
 from medaudit.audits.ood.settings import MethodList, Settings, method_list
 from medaudit.audits.ood.study import Study, study
@@ -77,7 +78,7 @@ def ood_cohort(
             answers = findings(result)
         run.write_measurements(found.frame(cohort.case_ids, {task.name: task.classes for task in design.tasks}))
         run.write_findings(answers)
-        run.write_report(page.page(result, answers, cohort, methods, costs, run, seconds))
+        run.write_report(page(result, answers, cohort, methods, costs, run, seconds))
         run.finish()
         if scores is None:
             from medaudit.audits.ood.trainings import tidy

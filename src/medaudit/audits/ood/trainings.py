@@ -63,7 +63,13 @@ def score_cases(
             cohort, (), (recipe.side, recipe.side), out / PREPARED, jobs=jobs,
             progress=partial(show, total=len(cohort)), letterbox=True,
         )  # fmt: skip
-    shared = {"design": design, "out": out, "recipe": recipe, "settings": settings, "case_ids": tuple(cohort.case_ids)}
+    shared: dict[str, Any] = {
+        "design": design,
+        "out": out,
+        "recipe": recipe,
+        "settings": settings,
+        "case_ids": tuple(cohort.case_ids),
+    }
     everything = units(design, methods, settings)
     left = [unit for unit in everything if not _marker(out, design, unit).exists()]
     processes = 1 if settings.device != "cpu" else jobs

@@ -12,8 +12,8 @@ from medaudit.report.figures.svg import WIDE, Row, data, horizontal, to_svg
 
 
 def lines(
-    rows: Sequence[Row], *, title: str, x: str, y: str, groups: Sequence[str], level: float | None = None, note: str = "",
-    domain: tuple[float, float] | None = None, points: bool = False,
+    rows: Sequence[Row], *, title: str, x: str, y: str, groups: Sequence[str], level: float | None = None,
+    note: str = "", domain: tuple[float, float] | None = None, points: bool = False,
 ) -> str:  # fmt: skip
     """Return lines as SVG. ``rows``: ``x``, ``y``, ``group``, rising in ``x``; ``groups`` in their order.
 
