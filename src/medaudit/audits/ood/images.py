@@ -170,7 +170,11 @@ def _acquire(task: tuple[Case, str, int], *, out: Path, seed: int) -> None:
     case, name, level = task
     # One seed a case and not a severity: a case's shadow grows where it is, and does not jump about.
     own = int(np.random.SeedSequence((seed, zlib.crc32(case.case_id.encode()))).generate_state(1)[0])
-    image = acquire(grey(case), name, level, own)
+    try:
+        image = acquire(grey(case), name, level, own)
+    except DataError as error:
+        said = str(error)
+        raise DataError(said if case.case_id in said else f"case {case.case_id}: {said}") from None
     path = _path(out, case, name, level)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}")
