@@ -45,17 +45,19 @@ class Trainee:
 
 
 def build(of: Trainee) -> nn.Module:
-    """Return the untrained model of a training."""
-    model = build_classifier(of.net, of.classes, seed=of.seed)
+    """Return the untrained model of a training; the same training gives the same first weights."""
     features = feature_count(of.net)
-    if of.kind in ("ddu", "sngp"):
-        trunk = spectral_normalised(model.trunk, bound=DDU_BOUND if of.kind == "ddu" else SNGP_BOUND)
-        model = Classifier(trunk, model.head)
-    if of.kind == "sngp":
-        model = Classifier(model.trunk, RandomFeatureGP(features, of.classes, seed=of.seed))
-    if of.kind == "duq":
-        model = Classifier(model.trunk, RadialBasis(features, of.classes, size=features, seed=of.seed))
-    return model
+    model = build_classifier(of.net, of.classes, seed=of.seed)
+    # The heads draw first weights too, some of them from torch's own generator.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(of.seed)
+        if of.kind in ("ddu", "sngp"):
+            spectral_normalised(model.trunk, bound=DDU_BOUND if of.kind == "ddu" else SNGP_BOUND)
+        if of.kind == "sngp":
+            return Classifier(model.trunk, RandomFeatureGP(features, of.classes, seed=of.seed))
+        if of.kind == "duq":
+            return Classifier(model.trunk, RadialBasis(features, of.classes, size=features, seed=of.seed))
+        return model
 
 
 def fit(
