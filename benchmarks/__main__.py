@@ -26,6 +26,8 @@ BENCHMARKS = {
     "calibration": ["--cohorts", "500"],
     "training_loop": [],
     "planted_causes": [],
+    "ood_metrics": [],
+    "uncertainty_scores": [],
 }
 
 
