@@ -46,3 +46,60 @@ def test_refuses() -> None:
         nll([[0.5, 0.5]], [2])
     with pytest.raises(UsageError, match="debiased"):
         expected_calibration_error(P, Y, debiased=True)
+
+
+CASE = np.arange(60)
+TOP = 0.504 + (17 * CASE % 61) / 125
+RIGHT = ((7 * CASE**2 + CASE) % 10 < 7).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("bins", "scheme", "l1", "square", "debiased"),
+    [
+        (6, "mass", 0.09546666666666673, 0.015150506666666674, -0.002256900740740729),
+        (15, "mass", 0.17920000000000003, 0.049373333333333325, 0.007706666666666664),
+        (6, "width", 0.07359999999999996, 0.011318154497354483, 0.0032260287581699185),
+    ],
+)
+def test_kumar_s_own_code(bins: int, scheme: str, l1: float, square: float, debiased: float) -> None:
+    """Printed by uncertainty-calibration 0.1.4 (plugin_ce, unbiased_square_ce), whose square may be below 0."""
+    p = np.column_stack([1 - TOP, TOP])
+    found = [expected_calibration_error(p, RIGHT, bins, scheme, "l2", debiased=one) for one in (False, True)]
+    assert expected_calibration_error(p, RIGHT, bins, scheme) == pytest.approx(l1, abs=1e-14)
+    assert found == pytest.approx([np.sqrt(square), np.sqrt(max(debiased, 0))], abs=1e-9)
+
+
+@pytest.mark.parametrize("scheme", ["width", "mass"])
+def test_tied_confidences_do_not_depend_on_the_order_of_the_rows(scheme: str) -> None:
+    rng = np.random.default_rng(1)
+    top = np.where(rng.random(200) < 0.5, 1.0, np.round(rng.uniform(0.5, 1, 200), 1))
+    p, y = np.column_stack([1 - top, top]), (rng.random(200) < 0.8).astype(int)
+    orders = [rng.permutation(200) for _ in range(20)]
+    found = {round(expected_calibration_error(p[o], y[o], 7, scheme), 12) for o in orders}
+    assert len(found) == 1
+    # All alike: one bin, whose gap is plain to see.
+    assert expected_calibration_error(np.tile([0.0, 1.0], (200, 1)), y, 7, scheme) == pytest.approx(1 - y.mean())
+
+
+def test_a_bin_of_one_case_has_no_debiased_error() -> None:
+    p = np.array([[0.1, 0.9], [0.4, 0.6]])
+    assert expected_calibration_error(p, [0, 1], bins=10, norm="l2") > 0.5
+    assert expected_calibration_error(p, [0, 1], bins=10, norm="l2", debiased=True) == 0
+
+
+def test_classwise_is_the_mean_of_each_class_s_own() -> None:
+    rng = np.random.default_rng(2)
+    p = rng.dirichlet([1, 1, 1], 400)
+    y = np.array([rng.choice(3, p=row) for row in p])
+    wanted = []
+    for c in range(3):
+        place = np.digitize(p[:, c], np.linspace(0, 1, 11)[1:-1])
+        shares = [(place == b).sum() / 400 * abs(p[place == b, c].mean() - (y[place == b] == c).mean())
+                  for b in np.unique(place)]  # fmt: skip
+        wanted.append(sum(shares))
+    assert classwise_ece(p, y, bins=10) == pytest.approx(np.mean(wanted), abs=1e-12)
+
+
+def test_a_true_class_of_probability_0_is_infinitely_unlikely() -> None:
+    assert nll([[1.0, 0.0]], [1]) == np.inf
+    assert brier([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], [1, 1]) == pytest.approx(1.0)

@@ -28,6 +28,28 @@ def test_moments_by_numpy() -> None:
     np.testing.assert_allclose(posterior.deviations["w"], running[-4:], atol=1e-12)
 
 
+def test_snapshots_may_come_one_by_one_and_the_first_deviation_is_0() -> None:
+    posterior = Swag.of(states(), rank=20)
+    stream = Swag.of(iter(states()), rank=20)
+    assert posterior.deviations["w"].shape == (6, 3)
+    assert (posterior.deviations["w"][0] == 0).all()
+    for part in ("mean", "diagonal", "deviations"):
+        assert torch.equal(getattr(posterior, part)["w"], getattr(stream, part)["w"])
+
+
+def test_equal_snapshots_have_no_spread() -> None:
+    one = {"w": torch.randn(1000, generator=torch.Generator().manual_seed(0)) * 1e3}
+    posterior = Swag.of([one] * 7)
+    assert (posterior.diagonal["w"] == 1e-30).all()
+    assert torch.equal(posterior.sample(torch.Generator().manual_seed(0))["w"], one["w"])
+
+
+def test_scale_scales_the_covariance() -> None:
+    posterior = Swag.of(states())
+    one, four = (posterior.sample(torch.Generator().manual_seed(5), scale)["w"].double() for scale in (1.0, 4.0))
+    torch.testing.assert_close(four - posterior.mean["w"], 2 * (one - posterior.mean["w"]), rtol=1e-5, atol=1e-6)
+
+
 def test_covariance_of_many_samples_is_the_equations() -> None:
     posterior = Swag.of(states(), rank=5)
     draws = np.stack([posterior.sample(GENERATOR)["w"].numpy() for _ in range(40_000)])
@@ -59,6 +81,26 @@ def test_identical_snapshots_are_the_net_with_renewed_statistics() -> None:
     torch.testing.assert_close(model[1].running_mean, torch.zeros(4))
 
 
+def test_a_net_without_batch_norm_needs_no_training_images() -> None:
+    # One linear layer: the log-odds' variance over samples follows from the weights' covariance, by hand.
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2, bias=False)).train()
+    snapshots = [{"1.weight": torch.randn(2, 64, generator=torch.Generator().manual_seed(k)) / 30} for k in range(5)]
+    posterior = Swag.of(snapshots)
+    before = model[1].weight.detach().clone()
+    p = swag_predict(model, posterior, lambda: IMAGES[:3].split(2), None, samples=4000, seed=1)
+    odds = np.log(p[..., 0] / p[..., 1])
+    contrast = np.concatenate([IMAGES[:3].flatten(1).double().numpy()] * 2, axis=1) * np.repeat([1.0, -1.0], 64)
+    d = posterior.deviations["1.weight"].flatten(1).numpy()
+    covariance = np.diag(posterior.diagonal["1.weight"].flatten().numpy()) / 2 + d.T @ d / (2 * (len(d) - 1))
+    wanted = np.einsum("np,pq,nq->n", contrast, covariance, contrast)
+    np.testing.assert_allclose(odds.var(axis=0), wanted, rtol=5 * np.sqrt(2 / 4000))
+    mean = contrast @ posterior.mean["1.weight"].flatten().numpy()
+    assert (np.abs(odds.mean(axis=0) - mean) < 4 * np.sqrt(wanted / 4000)).all()
+    assert torch.equal(model[1].weight, before)
+    assert model.training
+
+
 def test_renewed_statistics_are_the_data_s() -> None:
     model = norm_net()
     renew_batch_norm(model, IMAGES.split(8))
@@ -74,8 +116,28 @@ def test_refuses_and_reads_back(tmp_path: Path) -> None:
     posterior = Swag.of([dict(model.state_dict()), dict(norm_net().state_dict())])
     with pytest.raises(UsageError, match="BatchNorm"):
         swag_predict(model, posterior, lambda: [IMAGES], None)
+    with pytest.raises(DataError, match="no batch of training images"):
+        swag_predict(model, posterior, lambda: [IMAGES], lambda: [])
+    with pytest.raises(DataError, match="no batch of images"):
+        swag_predict(model, posterior, lambda: [], lambda: [IMAGES])
+    with pytest.raises(UsageError, match="2 or more"):
+        swag_predict(model, posterior, lambda: [IMAGES], lambda: [IMAGES], samples=1)
+    with pytest.raises(
+        DataError, match="of another net: its '0\\.weight'"
+    ):  # else every sample would be the net itself
+        swag_predict(nn.ModuleDict({"net": model}), posterior, lambda: [IMAGES], lambda: [IMAGES])
+    with pytest.raises(DataError, match="of another net"):
+        swag_predict(nn.Sequential(nn.Conv2d(1, 5, 3)), posterior, lambda: [IMAGES], lambda: [IMAGES])
     with pytest.raises(DataError, match="1 snapshots"):
         Swag.of([dict(model.state_dict())])
+    with pytest.raises(DataError, match="0 snapshots"):
+        Swag.of([])
+    with pytest.raises(DataError, match="snapshot 1 is of another net"):
+        Swag.of([{"w": torch.zeros(2)}, {"w": torch.zeros(3)}])
+    with pytest.raises(DataError, match="snapshot 1 is not finite in 'w'"):
+        Swag.of([{"w": torch.zeros(2)}, {"w": torch.tensor([0.0, float("nan")])}])
+    with pytest.raises(DataError, match="no floating-point parameter"):
+        Swag.of([{"n": torch.tensor(1)}, {"n": torch.tensor(2)}])
     posterior.save(tmp_path / "swag.pt")
     again = Swag.load(tmp_path / "swag.pt")
     one, two = (p.sample(torch.Generator().manual_seed(9)) for p in (posterior, again))

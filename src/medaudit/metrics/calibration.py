@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 
 from medaudit.errors import DataError, UsageError
 
@@ -17,9 +18,9 @@ def expected_calibration_error(
     """Return the calibration error of the top class of ``probabilities`` (N, C), in bins of its confidence.
 
     ``scheme``: bins of equal ``width`` (Guo et al. 2017) or equal ``mass``. ``norm``: mean absolute gap (``l1``,
-    the usual ECE), root mean square (``l2``), largest (``max``). All are biased upward: a perfectly calibrated model has
-    an error above 0, the more so the fewer cases a bin has. ``debiased`` (``l2`` only) takes the expected part of each
-    bin's squared gap off (Kumar et al., NeurIPS 2019); the result may be 0 where the model is well calibrated.
+    the usual ECE), root mean square (``l2``), largest (``max``). All are biased upward: a perfectly calibrated model
+    has an error above 0, the more so the fewer cases a bin has. ``debiased`` (``l2`` only) takes the expected part of
+    each bin's squared gap off (Kumar et al., NeurIPS 2019); the result may be 0 where the model is well calibrated.
     """
     p, y = _checked(probabilities, labels)
     return _binned(p.max(axis=1), (p.argmax(axis=1) == y).astype(np.float64), bins, scheme, norm, debiased)
@@ -57,8 +58,8 @@ def _binned(stated: np.ndarray, came_true: np.ndarray, bins: int, scheme: str, n
     if scheme == "width":
         place = np.minimum((stated * bins).astype(int), bins - 1)
     else:
-        place = np.empty(len(stated), dtype=int)
-        place[np.argsort(stated, kind="stable")] = np.arange(len(stated)) * bins // len(stated)
+        # Equal values stay together: thousands are exactly 1, and the order of the rows must not matter.
+        place = (rankdata(stated, method="min").astype(np.int64) - 1) * bins // len(stated)
     n = np.bincount(place, minlength=bins)
     some = n > 0
     mean = lambda values: np.bincount(place, weights=values, minlength=bins)[some] / n[some]
@@ -70,7 +71,8 @@ def _binned(stated: np.ndarray, came_true: np.ndarray, bins: int, scheme: str, n
         return float(gap.max())
     square = gap**2
     if debiased:
-        square = square - happened * (1 - happened) / np.maximum(count - 1, 1)
+        # One case alone tells nothing of its own spread: it is left out, as in the authors' code.
+        square = np.where(count > 1, square - happened * (1 - happened) / np.maximum(count - 1, 1), 0.0)
     return float(np.sqrt(max((share * square).sum(), 0.0)))
 
 
@@ -78,7 +80,7 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, n
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     if p.ndim != 2 or y.shape != (len(p),) or not len(p):
         raise DataError(f"probabilities {p.shape}, labels {y.shape}; expected (N, C) and (N,), N above 0")
-    bad = np.flatnonzero(~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) < 1e-6)))
+    bad = np.flatnonzero(~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) < 1e-4)))
     if bad.size:
         raise DataError(f"row {bad[0]} (and {bad.size - 1} more) is no distribution: {p[bad[0]]}; pass probabilities")
     if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= p.shape[1]:

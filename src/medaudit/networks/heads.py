@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medaudit.errors import DataError
+from medaudit.errors import DataError, UsageError
 
 
 class RandomFeatureGP(nn.Module):
@@ -68,7 +68,7 @@ class RandomFeatureGP(nn.Module):
         if not bool(self.precision.any()):
             raise DataError("SNGP's precision was never accumulated over training cases: it has no variance yet")
         k = self.kernel_features(features).double()
-        whole = self.precision + self.ridge * torch.eye(len(self.precision), dtype=torch.float64)
+        whole = self.precision.double() + self.ridge * torch.eye(len(self.precision)).to(k)
         solved = torch.cholesky_solve(k.T, torch.linalg.cholesky(whole))
         return self.ridge * (k.T * solved).sum(dim=0)
 
@@ -132,6 +132,13 @@ class RadialBasis(nn.Module):
 
 
 def gradient_penalty(inputs: Tensor, kernels: Tensor, weight: float) -> Tensor:
-    """Return DUQ's two-sided penalty: weight times the mean of (|d sum_c K_c / d x|^2 - 1)^2 over cases."""
+    """Return DUQ's two-sided penalty: weight times the mean of (|d sum_c K_c / d x|^2 - 1)^2 over cases.
+
+    Raises UsageError where ``kernels`` (N, C) were computed from ``inputs`` (N, ...) without their gradient.
+    """
+    if not inputs.requires_grad or not kernels.requires_grad:
+        raise UsageError(
+            "DUQ's penalty needs the inputs' gradient: call inputs.requires_grad_(True) before the net runs"
+        )
     gradient: Any = torch.autograd.grad(kernels.sum(), inputs, create_graph=True)[0]
     return weight * ((gradient.flatten(1).norm(dim=1) ** 2 - 1) ** 2).mean()

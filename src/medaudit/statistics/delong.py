@@ -25,7 +25,8 @@ def delong(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike | None = 
 
     By mid-ranks, in n log n (Sun & Xu 2014). ``clusters`` (n,): the patient of each case; the covariance is then that
     of Obuchowski (1997), where the parts of one patient's cases, positive or not, belong together. Raises DataError
-    where there are fewer than two cases of either kind, or a score is NaN.
+    where there are fewer than two cases (patients, if given) of either kind, or a score is NaN. A score that parts the
+    kinds without an error has variance 0, which is DeLong's word and no certainty: resampling says the same.
     """
     values, up = np.atleast_2d(np.asarray(scores, dtype=np.float64)), np.asarray(positive, dtype=bool)
     if values.shape[1] != up.size:
@@ -42,26 +43,32 @@ def delong(scores: ArrayLike, positive: ArrayLike, clusters: ArrayLike | None = 
     auc = above.mean(axis=1)
     if clusters is None:
         return DeLong(auc, np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(below)) / n)
-    codes = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    who_is = np.asarray(clusters)
+    if who_is.shape != up.shape:
+        raise DataError(f"clusters have shape {who_is.shape}; expected {up.shape}, one a case")
+    codes = np.unique(who_is, return_inverse=True)[1]
     k = int(codes.max()) + 1
-    if k < 2:
-        raise DataError("all cases are of one patient; expected 2 or more")
+    with_up, with_down = len(np.unique(codes[up])), len(np.unique(codes[~up]))
+    if with_up < 2 or with_down < 2:
+        found = f"positive cases are of {with_up} patient(s), negative ones of {with_down}"
+        raise DataError(f"{found}; expected 2 or more of both: one patient does not show how patients differ")
 
-    def sums(parts: np.ndarray, who: np.ndarray) -> tuple[np.ndarray, int]:
-        """Return each cluster's sum of centred parts, (M, K), and how many clusters have any."""
-        centred = parts - auc[:, None]
-        return np.stack([np.bincount(who, weights=row, minlength=k) for row in centred]), len(np.unique(who))
+    def sums(parts: np.ndarray, who: np.ndarray) -> np.ndarray:
+        """Return each cluster's sum of centred parts, (M, K)."""
+        return np.stack([np.bincount(who, weights=row, minlength=k) for row in parts - auc[:, None]])
 
-    of_up, with_up = sums(above, codes[up])
-    of_down, with_down = sums(below, codes[~up])
-    up_part = of_up @ of_up.T * with_up / max(with_up - 1, 1) / m**2
-    down_part = of_down @ of_down.T * with_down / max(with_down - 1, 1) / n**2
+    of_up, of_down = sums(above, codes[up]), sums(below, codes[~up])
+    up_part = of_up @ of_up.T * with_up / (with_up - 1) / m**2
+    down_part = of_down @ of_down.T * with_down / (with_down - 1) / n**2
     cross = of_up @ of_down.T * k / (k - 1) / (m * n)
     return DeLong(auc, up_part + down_part + cross + cross.T)
 
 
 def delong_test(result: DeLong, a: int, b: int, level: float = 0.95) -> tuple[float, float, float, float]:
-    """Return AUROC a - AUROC b, its limits, and the two-sided p-value; p is 1 where neither varies."""
+    """Return AUROC a - AUROC b, its limits, and the two-sided p-value.
+
+    Where the difference has no variance p is 1 if it is 0, and else 0.
+    """
     difference = float(result.auc[a] - result.auc[b])
     c = result.covariance
     se = float(np.sqrt(max(c[a, a] + c[b, b] - 2 * c[a, b], 0.0)))

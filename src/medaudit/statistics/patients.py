@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from medaudit.errors import DataError
+
 
 def patient_weights(
     clusters: Sequence[Any] | np.ndarray, n_resamples: int, seed: int, strata: np.ndarray | None = None
@@ -15,8 +17,17 @@ def patient_weights(
 
     With ``strata`` (n,), as in and out of distribution, patients are drawn within the strata they have cases in, so
     that the strata keep their numbers of patients; who has cases in several forms a block with the others who have.
+    Raises DataError for no cases, a case without a patient, or strata of another length.
     """
-    patients, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    known = np.asarray(clusters)
+    if known.ndim != 1 or not known.size or n_resamples < 1:
+        raise DataError(f"clusters have shape {known.shape}, resamples are {n_resamples}; expected (n,), and 1 or more")
+    missing = sum(one is None or one != one for one in known.tolist())
+    if missing:
+        raise DataError(f"{missing} of {known.size} cases have no patient; give each an id of its own, or leave it out")
+    if strata is not None and np.shape(strata) != known.shape:
+        raise DataError(f"strata have shape {np.shape(strata)}; expected {known.shape}, one a case")
+    patients, codes = np.unique(known, return_inverse=True)
     block = np.zeros(len(patients), dtype=np.int64)
     if strata is not None:
         kinds, kind = np.unique(np.asarray(strata), return_inverse=True)

@@ -22,8 +22,8 @@ def simultaneous(point: np.ndarray, draws: np.ndarray, level: float = 0.95) -> S
 
     The critical value is the ``level`` quantile, over resamples, of the largest studentised deviation of any value
     (Westfall & Young 1993): with it the chance that any of the K limits misses is 1 - ``level``, so the interval of the
-    value that was chosen after looking holds too. A value whose draws do not vary
-    has no width; its p is 1 if it is 0, else the smallest there is.
+    value that was chosen after looking holds too. A value whose draws do
+    not vary has no width; its p is 1 if it is 0, else the smallest that so many draws can give.
     """
     centred = draws - point
     se = np.sqrt(np.nanmean(centred**2, axis=0))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
 from medaudit.errors import DataError, UsageError
+from medaudit.uncertainty.ensemble import softmax_of
 from medaudit.uncertainty.outputs import device_of, evaluating
 
 DYNAMIC_RANGE_DB = 60.0
@@ -25,7 +26,8 @@ def augmented(
     """Return softmax probabilities (V, N, C), float64, of ``views`` views of each case; view 0 is the case itself.
 
     Images are (N, C, H, W) from 0 to 1. A view follows from (``seed``, view, case): batch size changes nothing.
-    ``flip``: views may be mirrored, for tasks whose label does not say a side.
+    ``flip``: views may be mirrored, for tasks whose label does not say a side. Raises UsageError for fewer than two
+    views, DataError where grey levels are not within 0 and 1.
     """
     if views < 2:
         raise UsageError(f"{views} views; expected 2 or more")
@@ -34,9 +36,10 @@ def augmented(
     device = device_of(model)
     with evaluating(model), torch.no_grad():
         for images in batches:
+            images = _checked(images, first).to(device)
             for v in range(views):
                 seen = images if v == 0 else ultrasound_view(images, _drawn(seed, v, first, len(images), flip))
-                found[v].append(torch.softmax(model(seen.to(device)).double(), dim=1).cpu().numpy())
+                found[v].append(softmax_of(model(seen), model))
             first += len(images)
     if not found[0]:
         raise DataError("no batch of images was given")
@@ -46,22 +49,39 @@ def augmented(
 def ultrasound_view(images: Tensor, how: Tensor) -> Tensor:
     """Return images (N, C, H, W) seen as ``how`` (N, 8) says.
 
-    Columns: shift x and y (shares of the image), degrees, scale, gamma, gain (dB), attenuation mu (with depth d from 0
-    to 1, intensity is multiplied by exp(-mu d)), and -1 where mirrored.
+    Columns: shift x and y (shares of the image; the content moves to the left and up), degrees (counter-clockwise),
+    scale, gamma, gain (dB), attenuation mu (with depth d from 0 to 1, intensity is multiplied by exp(-mu d)), and -1
+    where mirrored. Pixels are taken to be square.
     """
-    x, y, degrees, scale, gamma, gain, mu, mirror = how.T
+    x, y, degrees, scale, gamma, gain, mu, mirror = how.to(images).T
     angle, zero = torch.deg2rad(degrees), torch.zeros_like(degrees)
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    top = torch.stack([cos * mirror, -sin, zero + 2 * x], 1)
-    bottom = torch.stack([sin * mirror, cos, zero + 2 * y], 1)
+    # The grid's axes both run from -1 to 1: a turn of an oblong image needs the ratio of its sides.
+    ratio = images.shape[2] / images.shape[3]
+    top = torch.stack([cos * mirror, -sin * ratio, zero + 2 * x], 1)
+    bottom = torch.stack([sin * mirror / ratio, cos, zero + 2 * y], 1)
     grid = affine_grid(torch.stack([top, bottom], 1), list(images.shape), align_corners=False)
     moved = grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     per = lambda values: values[:, None, None, None]
-    depth = torch.linspace(0, 1, images.shape[2])[None, None, :, None]
+    depth = torch.linspace(0, 1, images.shape[2]).to(images)[None, None, :, None]
     brighter = moved.clamp(0, 1) ** per(gamma)
     # Black is outside the fan or below the floor: gain does not lift it.
     lifted = torch.where(moved > 0.02, brighter + per(gain) / DYNAMIC_RANGE_DB, brighter)
-    return (lifted.clamp(0, 1) * torch.exp(-per(mu) * depth)).to(images.dtype)
+    return lifted.clamp(0, 1) * torch.exp(-per(mu) * depth)
+
+
+def _checked(images: Tensor, first: int) -> Tensor:
+    if images.ndim != 4:
+        raise DataError(f"images have shape {tuple(images.shape)}; expected (N, C, H, W)")
+    least, most = images.flatten(1).amin(dim=1), images.flatten(1).amax(dim=1)
+    bad = torch.nonzero(~((least >= -1e-6) & (most <= 1 + 1e-6))).flatten()
+    if len(bad):
+        k = int(bad[0])
+        raise DataError(
+            f"case {first + k} has grey levels from {float(least[k]):.3g} to {float(most[k]):.3g}; gamma and gain need "
+            "images from 0 to 1: scale them so, and put any further scaling into the model"
+        )
+    return images
 
 
 def _drawn(seed: int, view: int, first: int, cases: int, flip: bool) -> Tensor:

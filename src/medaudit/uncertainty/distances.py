@@ -80,7 +80,9 @@ class Mahalanobis:
         x, classes, codes = labelled(features, labels)
         centre = x.mean(axis=0)
         means = class_means(x, codes, len(classes))
-        covariance, used = shrunk_covariance(varying(x - means[codes], x, "any class"), shrinkage)
+        residuals = means[codes]
+        np.subtract(x, residuals, out=residuals)
+        covariance, used = shrunk_covariance(varying(residuals, x, "any class"), shrinkage)
         whitening, notes = whitened(covariance, used, cases=len(x))
         return cls(classes, centre, whitening.whiten(means - centre), whitening, used, notes)
 
@@ -313,7 +315,7 @@ def whitened(covariance: np.ndarray, shrinkage: float, cases: int, of: str = "")
 
 def varying(residuals: np.ndarray, features: np.ndarray, of: str) -> np.ndarray:
     """Return the residuals of features (N, D) about their class means; DataError where they are rounding errors."""
-    if np.abs(residuals).max() <= _ROUNDING * np.abs(features).max():
+    if _largest(residuals) <= _ROUNDING * _largest(features):
         raise DataError(f"the features do not vary within {of}; pass the features that enter the last layer")
     return residuals
 
@@ -338,7 +340,12 @@ def unit_length(features: np.ndarray) -> np.ndarray:
 
 def class_means(features: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
     """Return the means (C, D) of features (N, D) by class code (N,)."""
-    return np.stack([features[codes == c].mean(axis=0) for c in range(classes)])
+    members = (codes == np.arange(classes)[:, None]).astype(np.float64)
+    return (members @ features) / members.sum(axis=1, keepdims=True)
+
+
+def _largest(array: np.ndarray) -> float:
+    return max(float(array.max()), -float(array.min()))
 
 
 def checked_features(features: ArrayLike, size: int | None = None) -> np.ndarray:

@@ -38,9 +38,9 @@ def mc_dropout(
 
     A mask follows from (``seed``, pass, layer, case), so batch size and company change nothing. ``head``: a module that
     holds all of the net's dropout and whose output are the logits; what comes before it then runs once. Where the net
-    has such a module it is found. ``tolerance``, from 0 to 1: stop after 4, 8, 16, ... passes when Kendall's tau between
-    the total uncertainty after half of them and after all of them exceeds it; ``batches`` are then read again for each
-    doubling, or, where they are an iterator, all passes are made and the first are returned.
+    has such a module it is found. ``tolerance``, from 0 to 1: stop after 4, 8, 16, ... passes when Kendall's tau
+    between the total uncertainty after half of them and after all of them exceeds it; ``batches`` are then read again
+    for each doubling, or, where they are an iterator, all passes are made and the first are returned.
 
     Raises DataError where the net has no dropout module, all its rates are 0, or no pass differs from another, as where
     dropout is called as a function: such passes have no epistemic part, whatever the case. Functional dropout beside
@@ -62,8 +62,8 @@ def mc_dropout(
             draws = np.concatenate([draws, _draws(model, head, layers, batches, more, seed)])
     if np.ptp(draws, axis=0).max() == 0:
         raise DataError(
-            f"{len(draws)} passes of {type(model).__name__} gave the same numbers: its dropout modules do not act on the "
-            "logits (a dropout called as a function cannot be switched on); use nn.Dropout modules that the net runs"
+            f"{len(draws)} passes of {type(model).__name__} gave the same numbers: its dropout modules do not act on "
+            "the logits (dropout called as a function cannot be switched on); use nn.Dropout modules that the net runs"
         )
     return draws if tolerance is None else draws[: enough(draws, tolerance)]
 
@@ -88,8 +88,8 @@ def _layers(model: nn.Module) -> list[Any]:
     layers: list[Any] = [module for module in model.modules() if isinstance(module, _KINDS)]
     if not layers:
         raise DataError(
-            f"{type(model).__name__} has no dropout module, so every pass would be the same; MC dropout needs "
-            "nn.Dropout, Dropout1d/2d/3d or AlphaDropout in the net (a dropout called as a function cannot be switched on)"
+            f"{type(model).__name__} has no dropout module, so every pass would be the same; MC dropout "
+            "needs nn.Dropout, Dropout1d/2d/3d or AlphaDropout in it (dropout called as a function cannot be turned on)"
         )
     dropping = [layer for layer in layers if layer.p > 0]
     if not dropping:
@@ -136,17 +136,19 @@ def _passes(
 
 
 def _checked_head(model: nn.Module, head: nn.Module | None, layers: list[Any], images: Tensor) -> nn.Module | None:
-    """Return the smallest module that can be repeated in place of the whole net, or None; UsageError for a wrong one."""
-    inside = [module for module in model.modules() if module is not model and _holds(module, layers)]
+    """Return the smallest module that may be repeated in place of the net, or None; UsageError for a wrong one."""
     if head is not None and all(module is not head for module in model.modules()):
         raise UsageError(f"the head, a {type(head).__name__}, is not part of the model, a {type(model).__name__}")
+    inside = [module for module in model.modules() if module is not model and _holds(module, layers)]
+    candidates = inside if head is None else [head]
+    with _watched(candidates) as seen:
+        logits = model(images)
     # Modules come outermost first; all that hold the same layers lie within each other.
-    for candidate in [head] if head is not None else inside[::-1]:
-        with _watched([candidate]) as seen:
-            logits = model(images)
-        if len(seen) == 1 and seen[0][1] is not None:
-            again = candidate(seen[0][1].clone())
-            if isinstance(again, Tensor) and again.shape == logits.shape and torch.equal(again, logits):
+    for candidate in candidates[::-1]:
+        inputs = [one for module, one in seen if module is candidate]
+        if len(inputs) == 1 and inputs[0] is not None:
+            again = candidate(inputs[0].clone())
+            if isinstance(again, Tensor) and _same(again, logits):
                 return candidate
     if head is not None:
         raise UsageError(
@@ -154,6 +156,10 @@ def _checked_head(model: nn.Module, head: nn.Module | None, layers: list[Any], i
             "net is repeated"
         )
     return None
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, equal_nan=True)
 
 
 @contextmanager

@@ -84,7 +84,8 @@ def _in_turn(models: Sequence[nn.Module], images: Tensor) -> list[Tensor]:
             logits.append(model(images.to(device_of(model))))
     if len({getattr(z, "shape", None) for z in logits}) > 1:
         raise DataError(
-            f"the members returned outputs of shapes {[tuple(z.shape) for z in logits]}; expected the same classes of all"
+            f"the members returned outputs of shapes {[tuple(z.shape) for z in logits]}; expected the same classes "
+            "of all"
         )
     return logits
 

@@ -8,14 +8,18 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
-from medaudit.errors import UsageError
+from medaudit.errors import DataError, UsageError
 
 ANNEALED = 0.5
 """The KL term reaches its full weight after this share of the training; the paper: after 10 epochs."""
 
 
 def evidence(logits: Tensor, kind: str = "softplus") -> Tensor:
-    """Return the evidence (N, C), 0 or more, of logits; ``kind`` is ``softplus``, ``relu`` or ``exp``."""
+    """Return the evidence (N, C), 0 or more, of logits; ``kind`` is ``softplus``, ``relu`` or ``exp``.
+
+    The paper's ``relu`` has no gradient where the evidence is 0: a class whose logits start below 0 in all its cases is
+    never learned. UsageError for another kind.
+    """
     if kind == "softplus":
         return softplus(logits)
     if kind == "relu":
@@ -36,7 +40,13 @@ def evidential_loss(logits: Tensor, labels: Tensor, progress: float, kind: str =
 
     sum_c (y - alpha / S)^2 + alpha (S - alpha) / (S^2 (S + 1)) + lambda KL(Dir(alpha~) || Dir(1)), where alpha~ keeps
     only the evidence for wrong classes and lambda rises with ``progress``, the share of the training that is done.
+    Raises DataError for labels that are no class of the ``logits`` (N, C).
     """
+    if bool(((labels < 0) | (labels >= logits.shape[1])).any()):
+        raise DataError(
+            f"labels from {int(labels.min())} to {int(labels.max())} for logits of {logits.shape[1]} classes; "
+            f"expected 0 to {logits.shape[1] - 1}"
+        )
     alpha = evidence(logits, kind) + 1
     y = one_hot(labels, alpha.shape[1]).to(alpha.dtype)
     total = alpha.sum(dim=1, keepdim=True)
