@@ -36,16 +36,20 @@ def main() -> None:
     print("| n | measure | medaudit ms | peer ms | times faster | same number to |")
     print("|---|---|---|---|---|---|")
     for n in (5_000, 50_000, 500_000):
-        scores, loss = rng.normal(size=n), (rng.random(n) < 0.1).astype(float)
-        row(n, "AUROC, scikit-learn", lambda: auroc(scores[loss == 0], scores[loss == 1]),
-            lambda: roc_auc_score(loss, scores), options.repeats)  # fmt: skip
-        if peer is None:
-            continue
-        theirs = lambda name: getattr(peer(confids=-scores, residuals=loss), name)
-        row(n, "AUGRC, fd-shifts", lambda: augrc(scores, loss), lambda: theirs("augrc"), options.repeats)
-        row(n, "AURC (trapz), fd-shifts", lambda: aurc(scores, loss, "trapz"), lambda: theirs("aurc"), options.repeats)
+        rows(n, rng, peer, options.repeats)
     if peer is None:
         print("| | fd-shifts | | not measured: set MEDAUDIT_FD_SHIFTS | | |")
+
+
+def rows(n: int, rng: np.random.Generator, peer: Any, repeats: int) -> None:
+    """One size: AUROC beside scikit-learn, AUGRC and AURC beside fd-shifts."""
+    scores, loss = rng.normal(size=n), (rng.random(n) < 0.1).astype(float)
+    ours: Any = lambda: auroc(scores[loss == 0], scores[loss == 1])
+    row(n, "AUROC, scikit-learn", ours, lambda: roc_auc_score(loss, scores), repeats)
+    if peer is not None:
+        theirs = lambda name: getattr(peer(confids=-scores, residuals=loss), name)
+        row(n, "AUGRC, fd-shifts", lambda: augrc(scores, loss), lambda: theirs("augrc"), repeats)
+        row(n, "AURC (trapz), fd-shifts", lambda: aurc(scores, loss, "trapz"), lambda: theirs("aurc"), repeats)
 
 
 def block(rng: np.random.Generator) -> None:

@@ -107,6 +107,11 @@ def test_renewed_statistics_are_the_data_s() -> None:
     with torch.no_grad():
         seen = model[0](IMAGES)
     torch.testing.assert_close(model[1].running_mean, seen.mean((0, 2, 3)), atol=1e-4, rtol=1e-4)
+    renew_batch_norm(model, [IMAGES * 5])  # of a net that has statistics already: none of the old ones stays
+    with torch.no_grad():
+        other = model[0](IMAGES * 5)
+    torch.testing.assert_close(model[1].running_mean, other.mean((0, 2, 3)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model[1].running_var, other.transpose(0, 1).flatten(1).var(1), atol=1e-4, rtol=1e-4)
     assert not model[1].training
     assert model[1].momentum == 0.1
 
