@@ -175,3 +175,19 @@ def test_constant_scores_are_chance() -> None:
     found = by_id(result)
     assert found["misses:device-d:plane"].verdict == "supported"
     assert found["gate:plane:device-d"].verdict != "supported"
+
+
+def test_a_question_without_an_answer_is_scod_too() -> None:
+    """The plane of an anatomy that has none: unknown throughout. Of an image shift unknown stays unknown."""
+    people = cohort()
+    outside = pl.col("device") == "D"
+    blank = people.table.with_columns(plane=pl.when(outside).then(None).otherwise(pl.col("plane")))
+    for shift, gates in (("anatomy", 1), ("image", 0)):
+        asked = Settings(tasks=TASKS, ood=('device == "D"',), shifts=(shift,), seeds=2, resamples=200)
+        design = plan(Cohort("blank", blank, Path(".")), asked)
+        scores = planted(design, seen={"plane": 1.0, "device": 3.0}, gates={"plane": 2.0, "device": 0.0})
+        result = study(design, scores, ((), np.empty((len(scores.rows), 0))), asked, ("plane",))
+        assert len(result.results[0].gates) == gates
+        if gates:
+            assert result.results[0].gates[0].novel
+            assert np.isfinite(result.results[0].gates[0].loss).all()

@@ -143,7 +143,7 @@ def _set(
     better = np.where(upright, np.arange(len(names)), len(names) + np.arange(len(names)))
     gates = []
     for task in predict:
-        loss, novel = _loss(design, scores, task, places, shifted, settings)
+        loss, novel = _loss(design, scores, task, places, shifted, part.shift, settings)
         if np.isnan(loss).all() or not np.isfinite(loss[:, shifted]).any():
             continue
         repeated = np.broadcast_to(loss[None, None], (*shape, len(places))).reshape(-1, len(places))
@@ -180,16 +180,18 @@ def _set(
 
 
 def _loss(
-    design: Design, scores: Scores, task: str, places: np.ndarray, shifted: np.ndarray, settings: Settings
+    design: Design, scores: Scores, task: str, places: np.ndarray, shifted: np.ndarray, shift: str, settings: Settings
 ) -> tuple[np.ndarray, bool]:
     """Return the loss (S, n) of accepting a case, and whether any shifted case's class is novel.
 
-    Where classes hold on both sides it is the error. Where they are novel, SCOD's: an error costs 1 - c among cases in
+    Where classes hold on both sides it is the error. Where they are novel, or the question has no answer (the trimester
+    of a breast: an anatomy shift whose classes are all unknown), SCOD's: an error costs 1 - c among cases in
     distribution, an accepted shifted case costs c (spec 1.5).
     """
     wrong = error_of(scores, design, task, places)
     codes = design.task(task).codes[scores.rows[places]]
-    novel = bool((codes[shifted] == NOVEL).any())
+    pointless = shift == "anatomy" and bool((codes[shifted] == UNKNOWN).all())
+    novel = pointless or bool((codes[shifted] == NOVEL).any())
     if not novel:
         return wrong, False
     return np.stack([scod_loss(errors, shifted, settings.ood_cost) for errors in wrong]), True
