@@ -97,3 +97,22 @@ def test_what_does_not_fit_is_refused(change, said):
     given = {"scores": SCORES, "is_ood": OUTSIDE, "loss": LOSS, "cluster": np.arange(N), "weights": ONCE}
     with pytest.raises(DataError, match=said):
         ranking_draws(**{**given, **change})
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_95_percent_of_20_cases_are_19_of_them(copies):
+    """Counted by hand: 19 of 20 are 95 % exactly, 18 too few, and 20 needed only by a level a hair above."""
+    scores = np.concatenate([np.arange(20.0), [16.5, 17.5, 18.5, 19.5]])
+    outside = np.repeat([False, True], [20, 4])
+    weights = np.full((1, 24), copies)
+    found = ranking_draws(scores[None], outside, None, np.arange(24), weights)
+    # Accepting 0 to 18 accepts 16.5, 17.5 of the four; all but one of four are fewer than 95 %: all four are needed.
+    assert found["fpr95_id_pos"][0, 0] == 0.5 == fpr95(scores[:20], scores[20:], positive="id")
+    assert found["fpr95_ood_pos"][0, 0] == 3 / 20 == fpr95(scores[:20], scores[20:], positive="ood")
+    turned = ranking_draws(-scores[None], ~outside, None, np.arange(24), weights)
+    assert turned["fpr95_ood_pos"][0, 0] == 0.5
+    assert turned["fpr95_id_pos"][0, 0] == 3 / 20
+    # 2,000 cases: 1,900 are needed; 0.9495, which stands in fd-shifts, would do with 1,899.
+    many = np.append(np.arange(2_000.0), 1_898.5)
+    last = ranking_draws(many[None], np.arange(2_001) == 2_000, None, np.arange(2_001), np.ones((1, 2_001)))
+    assert last["fpr95_id_pos"][0, 0] == 1 == fpr95(many[:2_000], many[2_000:], positive="id")

@@ -42,6 +42,26 @@ def test_clustered_variance_is_that_of_resampled_worlds(kinds, naive_over_true):
     assert covered.mean() == pytest.approx(0.95, abs=0.03)
 
 
+def test_clustered_covariance_is_obuchowski_s_formula():
+    """Obuchowski (1997), summed patient by patient; five patients, so that K / (K - 1) is far from 1, three with both."""
+    who = np.array([0, 0, 0, 1, 1, 2, 2, 2, 3, 4])
+    up = np.array([1, 1, 0, 1, 0, 0, 0, 1, 1, 0], dtype=bool)
+    scores = np.round(np.random.default_rng(3).normal(size=(2, 10)) + 0.5 * up, 1)
+    m, n = up.sum(), (~up).sum()
+    wanted = np.zeros((2, 2))
+    parts = []
+    for row in scores:
+        wins = (row[up][:, None] > row[~up]) + 0.5 * (row[up][:, None] == row[~up])
+        ours_up, ours_down = wins.mean(axis=1) - wins.mean(), wins.mean(axis=0) - wins.mean()
+        parts.append([(ours_up[who[up] == k].sum(), ours_down[who[~up] == k].sum()) for k in range(5)])
+    for r, s in np.ndindex(2, 2):
+        for (up_r, down_r), (up_s, down_s) in zip(parts[r], parts[s], strict=True):
+            # Four patients have positive cases, four negative ones, and there are five.
+            wanted[r, s] += 4 / 3 * up_r * up_s / m**2 + 4 / 3 * down_r * down_s / n**2
+            wanted[r, s] += 5 / 4 * (up_r * down_s + down_r * up_s) / (m * n)
+    np.testing.assert_allclose(delong(scores, up, clusters=who).covariance, wanted, atol=1e-15)
+
+
 def test_what_is_seen_by_order_alone():
     rng = np.random.default_rng(2)
     up = rng.random(50) < 0.5

@@ -110,3 +110,14 @@ def test_one_value_is_studentised_alone_and_more_of_them_cost_width():
     assert alone.high[0] == pytest.approx(1.96, abs=0.03)
     # Of 20 independent values: the quantile of order .95^(1/20) of |z|, 3.016 (Sidak).
     assert many.high.mean() == pytest.approx(3.016, abs=0.04)
+
+
+def test_each_value_is_measured_by_its_own_spread():
+    """Scales from 0.01 to 100: limits that were not studentised would hold the widest alone, or be far too wide."""
+    rng = np.random.default_rng(2)
+    scale = np.geomspace(0.01, 100, 5)
+    found = simultaneous(np.zeros(5), rng.normal(size=(20_000, 5)) * scale)
+    # Five independent values: the quantile of order .95^(1/5) of |z| is 2.569 (Sidak), whatever the scale.
+    np.testing.assert_allclose(found.high / scale, 2.569, atol=0.06)
+    p = simultaneous(2.569 * scale, 2.569 * scale + rng.normal(size=(20_000, 5)) * scale).p
+    np.testing.assert_allclose(p, 0.05, atol=0.01)

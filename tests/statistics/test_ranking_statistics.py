@@ -81,6 +81,8 @@ def test_two_way_is_statsmodels(replicates: int) -> None:
     if replicates > 1:
         assert found.eta_interaction == pytest.approx(wanted.loc["C(t):C(m)", "sum_sq"] / total)
         assert found.eta_residual == pytest.approx(wanted.loc["Residual", "sum_sq"] / total)
+        assert found.f[2] == pytest.approx(wanted.loc["C(t):C(m)", "F"])
+        assert found.p[2] == pytest.approx(wanted.loc["C(t):C(m)", "PR(>F)"])
     else:
         assert np.isnan(found.p[2])
 

@@ -7,7 +7,7 @@ Every method is a function of :class:`Evidence`, which holds what any of them ma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,12 +102,15 @@ def _mc_dropout(evidence: Evidence, passes: int = 20) -> Uncertainty:
     return _of_draws(mc_dropout(model, images("test"), passes=passes, seed=evidence.seed), float(passes))
 
 
-def _ensemble(evidence: Evidence, members: int = 5) -> Uncertainty:
-    from medaudit.uncertainty.ensemble import ensemble
+def _ensemble(evidence: Evidence, members: int = 5, vectorised: bool = False) -> Uncertainty:
+    from medaudit.uncertainty.ensemble import ensemble, ensemble_kind
 
     models, images = _running(evidence, "ensemble", "ensemble")
     some = list(models)[:members]
-    return _of_draws(ensemble(some, images("test")), float(len(some)))
+    said = _of_draws(ensemble(some, images("test"), vectorised), float(len(some)))
+    if ensemble_kind(some) == "head":
+        return replace(said, notes=("members share their trunk's weights: an ensemble of heads, no deep ensemble",))
+    return said
 
 
 def _augmentation(evidence: Evidence, views: int = 16, flip: bool = False) -> Uncertainty:
@@ -203,17 +206,17 @@ def _sngp(evidence: Evidence) -> Uncertainty:
     import torch
 
     from medaudit.networks.heads import mean_field_logits
+    from medaudit.uncertainty.outputs import device_of, evaluating
 
     model, images = _running(evidence, "sngp", "sngp")
     logits, variances = [], []
-    from medaudit.uncertainty.outputs import evaluating
-
+    device = device_of(model)
     with evaluating(model), torch.no_grad():
         for batch in images("test"):
-            features = model.trunk(batch)
+            features = model.trunk(batch.to(device))
             z, variance = model.head(features), model.head.variance(features)
-            logits.append(mean_field_logits(z, variance).double().numpy())
-            variances.append(variance.double().numpy())
+            logits.append(mean_field_logits(z, variance).double().cpu().numpy())
+            variances.append(variance.double().cpu().numpy())
     z = np.concatenate(logits)
     scores = {"entropy": softmax.entropy(z), "variance": np.concatenate(variances)}
     return Uncertainty(scores, Outputs(z).probabilities, 1.0)
@@ -222,11 +225,11 @@ def _sngp(evidence: Evidence) -> Uncertainty:
 def _duq(evidence: Evidence) -> Uncertainty:
     import torch
 
-    from medaudit.uncertainty.outputs import evaluating
+    from medaudit.uncertainty.outputs import device_of, evaluating
 
     model, images = _running(evidence, "duq", "duq")
     with evaluating(model), torch.no_grad():
-        kernels = np.concatenate([model(batch).double().numpy() for batch in images("test")])
+        kernels = np.concatenate([model(batch.to(device_of(model))).double().cpu().numpy() for batch in images("test")])
     return Uncertainty({"kernel": 1 - kernels.max(axis=1)}, kernels / kernels.sum(axis=1, keepdims=True), 1.0)
 
 
