@@ -43,7 +43,7 @@ def test_clustered_variance_is_that_of_resampled_worlds(kinds, naive_over_true):
 
 
 def test_clustered_covariance_is_obuchowski_s_formula():
-    """Obuchowski (1997), summed patient by patient; five patients, so that K / (K - 1) is far from 1, three with both."""
+    """Obuchowski (1997), summed patient by patient; five patients, so that K / (K - 1) is far from 1, three of both."""
     who = np.array([0, 0, 0, 1, 1, 2, 2, 2, 3, 4])
     up = np.array([1, 1, 0, 1, 0, 0, 0, 1, 1, 0], dtype=bool)
     scores = np.round(np.random.default_rng(3).normal(size=(2, 10)) + 0.5 * up, 1)
