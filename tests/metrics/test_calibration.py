@@ -106,6 +106,6 @@ def test_a_true_class_of_probability_0_is_infinitely_unlikely() -> None:
 
 
 def test_certainty_shares_the_last_bin() -> None:
-    """1.0 and 0.95 are one bin of ten: mean 0.975 and half right; a bin for 1.0 alone would make it 0.5 l1."""
+    """1.0 and 0.95 are one bin of ten, stated 0.975 and half right; a bin for 1.0 alone would make it 0.525."""
     p = np.array([[1.0, 0.0], [0.95, 0.05]])
     assert expected_calibration_error(p, [1, 0], bins=10) == pytest.approx(0.475)
