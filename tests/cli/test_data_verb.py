@@ -13,7 +13,11 @@ def hc18(tmp_path):
 def test_the_list_names_every_dataset_and_simulator(medaudit):
     names = {row["name"]: row["kind"] for row in medaudit("data", "list", "--json").json}
     assert names == {
+        "african-planes": "dataset",
         "breast-lesions-usg": "dataset",
+        "fetal-planes-db": "dataset",
+        "medmnist": "dataset",
+        "fetal-ultrasound": "simulator",
         "hc18": "dataset",
         "mama-mia": "dataset",
         "breast-mri": "simulator",
