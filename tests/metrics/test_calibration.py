@@ -42,8 +42,9 @@ def test_the_plain_error_is_biased_on_calibrated_data_and_the_debiased_one_is_no
 def test_refuses() -> None:
     with pytest.raises(DataError, match="no distribution"):
         nll([[0.5, 0.6]], [0])
-    with pytest.raises(DataError, match="from 0 to 1"):
-        nll([[0.5, 0.5]], [2])
+    for labels in ([2], [-1], [1.0], ["femur"]):
+        with pytest.raises(DataError, match=f"to {labels[0]}; expected whole numbers from 0 to 1"):
+            nll([[0.5, 0.5]], labels)
     with pytest.raises(UsageError, match="debiased"):
         expected_calibration_error(P, Y, debiased=True)
 

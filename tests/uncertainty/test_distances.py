@@ -233,6 +233,17 @@ def test_vim_origin_is_where_the_logits_are_0():
     assert fitted.residual_space.shape == (8, 4)
 
 
+def test_vim_origin_stays_near_where_weight_decay_left_no_mean_weight():
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(100, 8)), rng.normal(size=(3, 8))
+    weight = (weight - weight.mean(axis=0)).astype(np.float32)
+    bias = np.array([1.0, 2.0, 2.5])
+    origin = ViM.fit(x, x @ weight.T + bias, weight, bias).origin
+    assert np.linalg.norm(origin) < 10
+    logits = weight @ origin + bias
+    np.testing.assert_allclose(logits, logits.mean(), rtol=1e-5)  # all classes are as likely, if not 0
+
+
 def test_a_distance_without_blocks_equals_scipy(monkeypatch):
     from medaudit.uncertainty.distances import squared_distances
 

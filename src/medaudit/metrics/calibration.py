@@ -84,6 +84,6 @@ def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, n
     if bad.size:
         raise DataError(f"row {bad[0]} (and {bad.size - 1} more) is no distribution: {p[bad[0]]}; pass probabilities")
     if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= p.shape[1]:
-        found = f"labels are {y.dtype} from {y.min()} to {y.max()}"
+        found = f"labels are {y.dtype}, from {min(y.tolist())} to {max(y.tolist())}"
         raise DataError(f"{found}; expected whole numbers from 0 to {p.shape[1] - 1}, the columns of the probabilities")
     return p, y.astype(np.int64)

@@ -28,6 +28,9 @@ _ILL_CONDITIONED = 1e10
 _ROUNDING = 1e-13
 """Features that vary by less than this share of their size are constant: a sum in another order gives as much."""
 
+_SINGLE = 1e-6
+"""A singular value below this share of the largest is rounding error of weights in single precision."""
+
 _BLOCK_CELLS = 8_000_000
 """Distances held at once: 64 MB."""
 
@@ -230,7 +233,9 @@ class ViM:
         size = x.shape[1] // 2 if dimension is None else dimension
         if not 1 <= size < x.shape[1]:
             raise UsageError(f"dimension {size} of the principal space; expected 1 to {x.shape[1] - 1}, below D")
-        origin = -np.linalg.pinv(w) @ b
+        # Weight decay takes from W what softmax cannot see, its mean over classes: single precision's rest of it must not
+        # be inverted, or the origin goes to infinity.
+        origin = -np.linalg.pinv(w, rcond=_SINGLE) @ b
         centred = x - origin
         # eigh sorts eigenvalues upwards: the first columns are the directions that the training data use least.
         residual_space = np.linalg.eigh(centred.T @ centred / len(x))[1][:, : x.shape[1] - size]
