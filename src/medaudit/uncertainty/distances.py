@@ -233,8 +233,8 @@ class ViM:
         size = x.shape[1] // 2 if dimension is None else dimension
         if not 1 <= size < x.shape[1]:
             raise UsageError(f"dimension {size} of the principal space; expected 1 to {x.shape[1] - 1}, below D")
-        # Weight decay takes from W what softmax cannot see, its mean over classes: single precision's rest of it must not
-        # be inverted, or the origin goes to infinity.
+        # Weight decay takes from W what softmax cannot see, its mean over classes: what single precision leaves of it
+        # must not be inverted, or the origin goes to infinity.
         origin = -np.linalg.pinv(w, rcond=_SINGLE) @ b
         centred = x - origin
         # eigh sorts eigenvalues upwards: the first columns are the directions that the training data use least.
