@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from medaudit.errors import DataError, UsageError
 
@@ -59,7 +58,7 @@ def _binned(stated: np.ndarray, came_true: np.ndarray, bins: int, scheme: str, n
         place = np.minimum((stated * bins).astype(int), bins - 1)
     else:
         # Equal values stay together: thousands are exactly 1, and the order of the rows must not matter.
-        place = (rankdata(stated, method="min").astype(np.int64) - 1) * bins // len(stated)
+        place = np.searchsorted(np.sort(stated), stated) * bins // len(stated)
     n = np.bincount(place, minlength=bins)
     some = n > 0
     mean = lambda values: np.bincount(place, weights=values, minlength=bins)[some] / n[some]

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from medaudit.errors import DataError, UsageError
 
 
 def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
-    """Return P(ood > id) + P(ood = id) / 2, by mid-ranks (Mann-Whitney). Raises DataError for empty or NaN scores."""
+    """Return P(ood > id) + P(ood = id) / 2 (Mann-Whitney). Raises DataError for empty or NaN scores."""
     inside, outside = _checked(id_scores, ood_scores)
-    ranks = rankdata(np.concatenate([outside, inside]))
-    m, n = len(outside), len(inside)
-    return float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
+    inside, outside = np.sort(inside), np.sort(outside)  # both: a search in order is kinder to the cache
+    below, up_to = (np.searchsorted(inside, outside, side) for side in ("left", "right"))
+    return float((below.sum() + up_to.sum()) / (2 * len(inside) * len(outside)))
 
 
 def fpr95(id_scores: ArrayLike, ood_scores: ArrayLike, positive: str = "ood", level: float = 0.95) -> float:

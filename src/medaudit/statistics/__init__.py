@@ -17,6 +17,7 @@ from medaudit.statistics.change import GapChange, gap_change
 from medaudit.statistics.comparison import Comparison, compare
 from medaudit.statistics.confounding import Attenuation, attenuation
 from medaudit.statistics.contingency import RatingTest, rating_test
+from medaudit.statistics.delong import DeLong, delong, delong_test
 from medaudit.statistics.disparity import (
     best_and_worst,
     between_group_sd,
@@ -42,10 +43,12 @@ from medaudit.statistics.estimate import Estimate
 from medaudit.statistics.exchange import movable_share
 from medaudit.statistics.heterogeneity import Heterogeneity, cochran_q
 from medaudit.statistics.intervals import katz, median, newcombe, wilson
+from medaudit.statistics.kendall import kendall_tau
 from medaudit.statistics.latent import ClusterAgreement, Probe, cluster_agreement, linear_probe
 from medaudit.statistics.masking import Masking, SourceGap, masking_by_source
 from medaudit.statistics.mixed import GroupEffect, fractional_logit, mixed_model
 from medaudit.statistics.multiplicity import benjamini_hochberg, holm
+from medaudit.statistics.patients import patient_weights
 from medaudit.statistics.permutation import PermutationTest, permutation_test
 from medaudit.statistics.ppi import PoweredMeans, prediction_powered_means
 from medaudit.statistics.ranks import ChiSquareTest, PairwiseRanks, dunn, kruskal_wallis, van_elteren
@@ -60,10 +63,12 @@ from medaudit.statistics.regression import (
     slope,
 )
 from medaudit.statistics.resampling import cluster_weights
+from medaudit.statistics.simultaneous import Simultaneous, simultaneous
 from medaudit.statistics.standardise import Standardised, standardised
 from medaudit.statistics.thresholds import Sweep, success, threshold_sweep, top_fraction
 from medaudit.statistics.trend import Trend, spline_trend
 from medaudit.statistics.triangle import bounded_gap, bounded_means, jaccard_bounds, jaccard_distance
+from medaudit.statistics.two_way import TwoWay, two_way
 from medaudit.statistics.verdict import MIN_CLUSTERS, Decision, confounding_verdict, three_way
 
 __all__ = [
@@ -72,6 +77,7 @@ __all__ = [
     "ChiSquareTest",
     "ClusterAgreement",
     "Comparison",
+    "DeLong",
     "Decision",
     "Draws",
     "Equivalence",
@@ -87,10 +93,12 @@ __all__ = [
     "PoweredMeans",
     "Probe",
     "RatingTest",
+    "Simultaneous",
     "SourceGap",
     "Standardised",
     "Sweep",
     "Trend",
+    "TwoWay",
     "added_factor",
     "anova",
     "anova_from_summaries",
@@ -106,6 +114,8 @@ __all__ = [
     "cochran_q",
     "compare",
     "confounding_verdict",
+    "delong",
+    "delong_test",
     "detectable_difference",
     "detectable_gap",
     "dunn",
@@ -123,6 +133,7 @@ __all__ = [
     "jaccard_bounds",
     "jaccard_distance",
     "katz",
+    "kendall_tau",
     "kruskal_wallis",
     "least_squares",
     "linear_probe",
@@ -135,12 +146,14 @@ __all__ = [
     "pairwise_differences",
     "pairwise_intervals",
     "pairwise_ratios",
+    "patient_weights",
     "permutation_test",
     "prediction_powered_means",
     "rating_test",
     "ratio",
     "ratio_equivalence",
     "ratio_interval",
+    "simultaneous",
     "skewness",
     "slope",
     "spline_trend",
@@ -152,6 +165,7 @@ __all__ = [
     "threshold_sweep",
     "top_fraction",
     "tost",
+    "two_way",
     "van_elteren",
     "wilson",
 ]
