@@ -204,6 +204,21 @@ class LastLayerLaplace:
             variances[rows] = (_with_one(x[rows]) @ self.vectors[0]) ** 2 @ inverse
         return variances
 
+    def _variances_at(self, x: np.ndarray, taus: np.ndarray) -> np.ndarray:
+        """Return the logits' variances (T, n, C) at T prior precisions, for one product with the eigenvectors."""
+        classes, size = len(self.weight), x.shape[1] + 1
+        inverses = 1 / (self.eigenvalues + taus.reshape(-1, *np.ones(self.eigenvalues.ndim, dtype=int)))
+        variances = np.empty((len(taus), len(x), classes))
+        for rows in _blocks(len(x), len(self.vectors[0])):
+            phi = _with_one(x[rows])
+            if self.structure == "kron":
+                variances[:, rows] = ((phi @ self.vectors[0]) ** 2 @ inverses) @ (self.vectors[1] ** 2).T
+                continue
+            for c in range(classes):
+                along = (phi @ self.vectors[0][c * size : (c + 1) * size]) ** 2
+                variances[:, rows, c] = (along @ inverses.T).T
+        return variances
+
     def _with(self, tau: float, notes: tuple[str, ...] = ()) -> LastLayerLaplace:
         return LastLayerLaplace(
             self.weight, self.bias, self.structure, tau, self.eigenvalues, self.vectors, self.log_likelihood, notes
@@ -238,9 +253,8 @@ class LastLayerLaplace:
     def _validated(self, features: ArrayLike, labels: ArrayLike) -> LastLayerLaplace:
         z, losses = self._logits(features), []
         y = checked_labels(labels, len(z), z.shape[1])
-        for tau in VALIDATION_GRID:
-            scaled = z / np.sqrt(1 + math.pi / 8 * self._with(float(tau)).logit_variance(features))
-            losses.append(negative_log_likelihood(scaled, y))
+        for variance in self._variances_at(checked_features(features), VALIDATION_GRID):
+            losses.append(negative_log_likelihood(z / np.sqrt(1 + math.pi / 8 * variance), y))
         best = int(np.argmin(losses))
         edge = best in (0, len(losses) - 1)
         note = (f"the likeliest prior precision, {VALIDATION_GRID[best]:g}, is at the edge of those tried",)
@@ -269,7 +283,11 @@ def _blocks(cases: int, width: int) -> list[slice]:
 
 def _kron(phi: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """Return the eigenvalues a_i b_j (D + 1, C) and the eigenvectors of A and B."""
-    among = np.diag(p.mean(axis=0)) - p.T @ p / len(p)
+    # Rows of Lambda sum to 0: p (1 - p) as the sum of the products with the other classes keeps its digits where p is
+    # nearly 1, as an overfitted net's training probabilities are.
+    among = p.T @ p / -len(p)
+    np.fill_diagonal(among, 0)
+    np.fill_diagonal(among, -among.sum(axis=1))
     a, q_a = np.linalg.eigh(phi.T @ phi)
     b, q_b = np.linalg.eigh(among)
     return np.outer(_not_negative(a), _not_negative(b)), (q_a, q_b)
@@ -280,9 +298,12 @@ def _full(phi: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray,
     classes, size = p.shape[1], phi.shape[1]
     matrix = np.empty((classes, size, classes, size))
     for c in range(classes):
+        # p_c (1 - p_c) without the cancellation, as in _kron.
+        weights = -p[:, c, None] * p
+        weights[:, c] = 0
+        weights[:, c] = -weights.sum(axis=1)
         for d in range(c, classes):
-            weights = p[:, c] * ((c == d) - p[:, d])
-            matrix[c, :, d] = (phi * weights[:, None]).T @ phi
+            matrix[c, :, d] = (phi * weights[:, d, None]).T @ phi
             matrix[d, :, c] = matrix[c, :, d]
     values, vectors = np.linalg.eigh(matrix.reshape(classes * size, classes * size))
     return _not_negative(values), (vectors,)
