@@ -7,7 +7,8 @@ float64 NumPy product of the same shapes and threads in the same run: for a cova
 distances features x (D x D), for neighbours 5,000 x 2,048 x 7,000; and where a method needs eigenvectors, NumPy's eigh
 of one D x D matrix. A peer's times are taken inside its own process, in the Python of $MEDAUDIT_PEERS/NAME/bin/python,
 in float32 as it comes and with as many threads; 'not measured' where it is not there or takes over ten minutes. Every
-time is the best of ``--repeats``, or of fewer once half a minute is spent; floors are measured before and after.
+time is the best of ``--repeats``, or of fewer once half a minute is spent; a method and its floor take turns, so that
+what else the machine does meets both.
 """
 
 from __future__ import annotations
@@ -111,7 +112,6 @@ def main() -> None:
         "neighbours": lambda: test @ train.T,
         "eigh": lambda: np.linalg.eigh(square),
     }
-    before = {name: best(call, options.repeats) for name, call in products.items()}
     fitted = LastLayerLaplace.fit(x, weight, bias)
     rows: dict[str, tuple[Callable[[], object], dict[str, float]]] = {
         "Mahalanobis": (lambda: Mahalanobis.fit(x, y).score(x), {"covariance": 1, "distances": 1}),
@@ -131,24 +131,24 @@ def main() -> None:
             lambda: fitted.predict(x[:1000]), {"distances": 1000 / CASES}
         ),
     }  # fmt: skip
-    ours = {name: best(call, options.repeats) for name, (call, _) in rows.items()}
-    floors = {name: min(before[name], best(call, options.repeats)) for name, call in products.items()}
     peers = measured(x, y, weight, bias, options.repeats, options.threads)
-
-    print("| float64 floor | seconds | GFLOP/s |")
-    print("|---|---:|---:|")
-    work = {"covariance": CASES * SIZE**2, "distances": CASES * SIZE**2, "neighbours": TRAIN * TEST * SIZE}
-    for name, seconds in floors.items():
-        print(f"| {name} | {seconds:.2f} | {f'{2 * work[name] / seconds / 1e9:.0f}' if name in work else ''} |")
-    print(f"\n| {CASES:,} x {SIZE:,}, {CLASSES} classes | seconds | x floor | floor | peer | seconds | times faster |")
-    print("|---|---:|---:|---|---|---:|---:|")
-    for name, (_, parts) in rows.items():
-        seconds, peer = ours[name], "laplace-torch" if "Laplace" in name else "pytorch-ood"
-        floor = sum(share * floors[part] for part, share in parts.items())
+    print(f"| {CASES:,} x {SIZE:,}, {CLASSES} classes | seconds | x floor | floor | peer | seconds | times faster |")
+    print("|---|---:|---:|---|---|---:|---:|", flush=True)
+    floors: dict[str, float] = {}
+    for name, (method, parts) in rows.items():
+        found = in_turn({name: method, **{part: products[part] for part in parts}}, options.repeats)
+        floors |= {part: min(found[part], floors.get(part, found[part])) for part in parts}
+        seconds, peer = found[name], "laplace-torch" if "Laplace" in name else "pytorch-ood"
+        floor = sum(share * found[part] for part, share in parts.items())
         which = " + ".join(part if share == 1 else f"{share:.2g} {part}" for part, share in parts.items())
         theirs = peers.get(name, "not measured")
         compared = f"{theirs:.2f} | {theirs / seconds:.1f}" if isinstance(theirs, float) else f"{theirs} | "
-        print(f"| {name} | {seconds:.3f} | {seconds / floor:.2f} | {which} | {peer} | {compared} |")
+        print(f"| {name} | {seconds:.3f} | {seconds / floor:.2f} | {which} | {peer} | {compared} |", flush=True)
+    work = {"covariance": CASES * SIZE**2, "distances": CASES * SIZE**2, "neighbours": TRAIN * TEST * SIZE}
+    print("\n| float64 floor | seconds | GFLOP/s |")
+    print("|---|---:|---:|")
+    for name, seconds in floors.items():
+        print(f"| {name} | {seconds:.2f} | {f'{2 * work[name] / seconds / 1e9:.0f}' if name in work else ''} |")
     print(f"\n{options.threads} threads for the peers (float32); NumPy's BLAS: OMP_NUM_THREADS="
           f"{os.environ.get('OMP_NUM_THREADS', f'unset, {os.cpu_count()} cores')} (float64).")  # fmt: skip
 
@@ -203,13 +203,18 @@ def measured(
     return found
 
 
-def best(work: Callable[[], object], repeats: int) -> float:
-    times: list[float] = []
-    while len(times) < repeats and sum(times) < 30:
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def in_turn(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Return the shortest time of each call, all of them made in turn."""
+    shortest = dict.fromkeys(calls, float("inf"))
+    started = time.perf_counter()
+    for turn in range(repeats):
+        if turn and time.perf_counter() - started > 30:
+            break
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            shortest[name] = min(shortest[name], time.perf_counter() - start)
+    return shortest
 
 
 if __name__ == "__main__":
