@@ -21,21 +21,10 @@ def diagnose(
             "grouping, so there is one.",
         ),
     ] = "age:40,55",
-    dataset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A named dataset, with --data (see: medaudit data list)."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The dataset's folder; path templates are relative to it."),
-    ] = None,
-    cases: Annotated[
-        Path | None,
-        typer.Option(metavar="TABLE", help="Case table instead: CSV, TSV, XLSX or Parquet, a row a case."),
-    ] = None,
-    simulate: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A simulated cohort instead: breast-mri.")
-    ] = None,
+    dataset: options.Dataset = None,
+    data: options.Data = None,
+    cases: options.Cases = None,
+    simulate: options.SimulateMri = None,
     plant: Annotated[
         str,
         typer.Option(
@@ -43,12 +32,9 @@ def diagnose(
             help="With --simulate: what is planted: none, label, representation, imbalance, both, confounded.",
         ),
     ] = "both",
-    size: Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many cases.")] = 240,
-    image: Annotated[str | None, typer.Option(metavar="COLUMN|TEMPLATE", help="The images that models see.")] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN|TEMPLATE", help="Expert masks, as expert_path or 'masks/{case_id}.nii.gz'."),
-    ] = None,
+    size: options.Size = 240,
+    image: options.ModelImage = None,
+    reference: options.Reference = None,
     automated: Annotated[
         str | None,
         typer.Option(
@@ -63,9 +49,7 @@ def diagnose(
             help="How hard a case is; default: tiers of rating_1 and rating_2, where the table has them.",
         ),
     ] = None,
-    preset: Annotated[
-        str, typer.Option(help="How large a network, on how large images: 'fast', 'cpu' or 'gpu'.")
-    ] = "cpu",
+    preset: options.Preset = "cpu",
     folds: Annotated[int, typer.Option("--folds", min=2, help="Parts that patients are dealt into.")] = 5,
     training: Annotated[
         list[str],
@@ -86,27 +70,21 @@ def diagnose(
             metavar="DIR", help="Do not train: take the predictions of models trained on the exported design."
         ),
     ] = None,
-    outcome: Annotated[
-        str | None, typer.Option(metavar="RULE", help="What counts as success: 'dice>0.8', 'top25'.")
-    ] = None,
-    measure: Annotated[str, typer.Option("--measure", help="The measure that is compared.")] = "dice",
+    outcome: options.OneOutcome = None,
+    measure: options.OneMeasure = "dice",
     cluster: options.Cluster = None,
     margin: options.Margin = [],
-    label: Annotated[
-        int | None, typer.Option(min=1, help="Foreground value of label maps, or segment of DICOM SEG.")
-    ] = None,
-    tolerance: Annotated[list[float], typer.Option("--tolerance-mm", help="Tolerances of NSD, mm.")] = [1.0, 2.0],
-    surface: Annotated[str, typer.Option(help="Surface distances by 'voxel' centres or by surface 'area'.")] = "voxel",
-    hd95: Annotated[str, typer.Option(help="HD95 of both directions 'pooled', or the 'max' of the two.")] = "pooled",
-    empty: Annotated[
-        str, typer.Option(help="Empty masks: 'penalise', 'nan' or 'ignore' (leaves the case out).")
-    ] = "penalise",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without cases that cannot be read.")] = False,
+    label: options.Label = None,
+    tolerance: options.Tolerances = [1.0, 2.0],
+    surface: options.Surface = "voxel",
+    hd95: options.Hd95 = "pooled",
+    empty: options.Empty = "penalise",
+    skip_bad: options.SkipBad = False,
     seed: options.Seed = 0,
     jobs: Annotated[
         int, typer.Option("--jobs", metavar="N", help="Processes that train and measure (-1: one a core).")
     ] = -1,
-    device: Annotated[str, typer.Option(help="Where to train: 'cpu' or 'cuda'.")] = "cpu",
+    device: options.Device = "cpu",
     resamples: options.Resamples = 10_000,
     min_patients: options.MinPatients = 20,
     json: options.Json = False,

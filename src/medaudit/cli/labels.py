@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,21 +12,10 @@ from medaudit.cli import options
 def labels(
     by: options.By,
     out: options.RunFolder,
-    dataset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A named dataset, with --data (see: medaudit data list)."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The dataset's folder; path templates are relative to it."),
-    ] = None,
-    cases: Annotated[
-        Path | None,
-        typer.Option(metavar="TABLE", help="Case table instead: CSV, TSV, XLSX or Parquet, a row a case."),
-    ] = None,
-    simulate: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A simulated cohort instead: breast-mri.")
-    ] = None,
+    dataset: options.Dataset = None,
+    data: options.Data = None,
+    cases: options.Cases = None,
+    simulate: options.SimulateMri = None,
     plant: Annotated[
         str,
         typer.Option(
@@ -36,11 +24,8 @@ def labels(
             "mama-mia.",
         ),
     ] = "label",
-    size: Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many cases.")] = 240,
-    reference: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN|TEMPLATE", help="Expert masks, as expert_path or 'masks/{case_id}.nii.gz'."),
-    ] = None,
+    size: options.Size = 240,
+    reference: options.Reference = None,
     automated: Annotated[
         str | None, typer.Option("--labels", metavar="COLUMN|TEMPLATE", help="The automated masks to audit.")
     ] = None,
@@ -55,20 +40,16 @@ def labels(
     ] = ["dice", "hd95_mm"],
     cluster: options.Cluster = None,
     margin: options.Margin = [],
-    label: Annotated[
-        int | None, typer.Option(min=1, help="Foreground value of label maps, or segment of DICOM SEG.")
-    ] = None,
-    tolerance: Annotated[list[float], typer.Option("--tolerance-mm", help="Tolerances of NSD, mm.")] = [
+    label: options.Label = None,
+    tolerance: options.Tolerances = [
         1.0,
         2.0,
     ],
-    surface: Annotated[str, typer.Option(help="Surface distances by 'voxel' centres or by surface 'area'.")] = "voxel",
-    hd95: Annotated[str, typer.Option(help="HD95 of both directions 'pooled', or the 'max' of the two.")] = "pooled",
-    empty: Annotated[
-        str, typer.Option(help="Empty masks: 'penalise', 'nan' or 'ignore' (leaves the case out).")
-    ] = "penalise",
+    surface: options.Surface = "voxel",
+    hd95: options.Hd95 = "pooled",
+    empty: options.Empty = "penalise",
     cap_mm: options.Cap = 150.0,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without cases that cannot be read.")] = False,
+    skip_bad: options.SkipBad = False,
     challenge: Annotated[bool, typer.Option(help="Add the MAMA-MIA challenge score.")] = False,
     challenge_compat: Annotated[
         bool,

@@ -43,18 +43,9 @@ def ood(
             "portable_scanner:1,3,5 ... Repeat for several.",
         ),
     ] = [],
-    dataset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A named dataset, with --data (see: medaudit data list)."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The dataset's folder; path templates are relative to it."),
-    ] = None,
-    cases: Annotated[
-        Path | None,
-        typer.Option(metavar="TABLE", help="Case table instead: CSV, TSV, XLSX or Parquet, a row a case."),
-    ] = None,
+    dataset: options.Dataset = None,
+    data: options.Data = None,
+    cases: options.Cases = None,
     simulate: Annotated[
         str | None, typer.Option(metavar="NAME", help="A simulated cohort instead: fetal-ultrasound.")
     ] = None,
@@ -62,7 +53,7 @@ def ood(
         str, typer.Option(metavar="CAUSE", help="With --simulate: crossed, nested, sizes, none.")
     ] = "crossed",
     size: Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many images.")] = 2_400,
-    image: Annotated[str | None, typer.Option(metavar="COLUMN|TEMPLATE", help="The images that models see.")] = None,
+    image: options.ModelImage = None,
     ood_dataset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Another dataset, all of it out of distribution, with --ood-data."),
@@ -91,9 +82,7 @@ def ood(
         str,
         typer.Option(help="Task whose class proportions are made equal on both sides: 'auto', 'none' or its name."),
     ] = "auto",
-    preset: Annotated[
-        str, typer.Option(help="How large a network, on how large images: 'fast', 'cpu' or 'gpu'.")
-    ] = "cpu",
+    preset: options.Preset = "cpu",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each model, from other seeds.")] = 3,
     split: Annotated[str, typer.Option(help="Shares of patients for training, validation and test.")] = "0.5,0.15,0.35",
     no_flip: Annotated[
@@ -107,7 +96,7 @@ def ood(
     jobs: Annotated[
         int, typer.Option("--jobs", metavar="N", help="Processes that train and score (-1: one a core).")
     ] = -1,
-    device: Annotated[str, typer.Option(help="Where to train: 'cpu' or 'cuda'.")] = "cpu",
+    device: options.Device = "cpu",
     resamples: Annotated[
         int, typer.Option("--resamples", min=100, max=1_000_000, help="Bootstrap resamples of patients.")
     ] = 2_000,

@@ -7,6 +7,35 @@ from typing import Annotated
 
 import typer
 
+Dataset = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="A named dataset, with --data (see: medaudit data list)."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The dataset's folder; path templates are relative to it."),
+]
+Cases = Annotated[
+    Path | None,
+    typer.Option(metavar="TABLE", help="Case table instead: CSV, TSV, XLSX or Parquet, a row a case."),
+]
+SimulateMri = Annotated[str | None, typer.Option(metavar="NAME", help="A simulated cohort instead: breast-mri.")]
+Size = Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many cases.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN|TEMPLATE", help="Expert masks, as expert_path or 'masks/{case_id}.nii.gz'."),
+]
+Label = Annotated[int | None, typer.Option(min=1, help="Foreground value of label maps, or segment of DICOM SEG.")]
+Tolerances = Annotated[list[float], typer.Option("--tolerance-mm", help="Tolerances of NSD, mm.")]
+Surface = Annotated[str, typer.Option(help="Surface distances by 'voxel' centres or by surface 'area'.")]
+Hd95 = Annotated[str, typer.Option(help="HD95 of both directions 'pooled', or the 'max' of the two.")]
+Empty = Annotated[str, typer.Option(help="Empty masks: 'penalise', 'nan' or 'ignore' (leaves the case out).")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without cases that cannot be read.")]
+OneOutcome = Annotated[str | None, typer.Option(metavar="RULE", help="What counts as success: 'dice>0.8', 'top25'.")]
+OneMeasure = Annotated[str, typer.Option("--measure", help="The measure that is compared.")]
+ModelImage = Annotated[str | None, typer.Option(metavar="COLUMN|TEMPLATE", help="The images that models see.")]
+Preset = Annotated[str, typer.Option(help="How large a network, on how large images: 'fast', 'cpu' or 'gpu'.")]
+Device = Annotated[str, typer.Option(help="Where to train: 'cpu' or 'cuda'.")]
 By = Annotated[
     list[str],
     typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,21 +12,10 @@ from medaudit.cli import options
 def ruler(
     by: options.By,
     out: options.RunFolder,
-    dataset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A named dataset, with --data (see: medaudit data list)."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The dataset's folder; path templates are relative to it."),
-    ] = None,
-    cases: Annotated[
-        Path | None,
-        typer.Option(metavar="TABLE", help="Case table instead: CSV, TSV, XLSX or Parquet, a row a case."),
-    ] = None,
-    simulate: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A simulated cohort instead: breast-mri.")
-    ] = None,
+    dataset: options.Dataset = None,
+    data: options.Data = None,
+    cases: options.Cases = None,
+    simulate: options.SimulateMri = None,
     plant: Annotated[
         str,
         typer.Option(
@@ -35,7 +23,7 @@ def ruler(
             help="With --simulate: how the ruler lies: false-magnitude, false-confidence, masking.",
         ),
     ] = "false-magnitude",
-    size: Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many cases.")] = 240,
+    size: options.Size = 240,
     prediction: Annotated[
         str | None, typer.Option(metavar="COLUMN|TEMPLATE", help="The predictions that are scored.")
     ] = None,
@@ -54,22 +42,16 @@ def ruler(
         str | None,
         typer.Option(metavar="TEXT", help="What made the silver masks, for the report: model, training data."),
     ] = None,
-    outcome: Annotated[
-        str | None, typer.Option(metavar="RULE", help="What counts as success: 'dice>0.8', 'top25'.")
-    ] = None,
-    measure: Annotated[str, typer.Option("--measure", help="The measure that is compared.")] = "dice",
+    outcome: options.OneOutcome = None,
+    measure: options.OneMeasure = "dice",
     cluster: options.Cluster = None,
     margin: options.Margin = [],
-    label: Annotated[
-        int | None, typer.Option(min=1, help="Foreground value of label maps, or segment of DICOM SEG.")
-    ] = None,
-    tolerance: Annotated[list[float], typer.Option("--tolerance-mm", help="Tolerances of NSD, mm.")] = [1.0, 2.0],
-    surface: Annotated[str, typer.Option(help="Surface distances by 'voxel' centres or by surface 'area'.")] = "voxel",
-    hd95: Annotated[str, typer.Option(help="HD95 of both directions 'pooled', or the 'max' of the two.")] = "pooled",
-    empty: Annotated[
-        str, typer.Option(help="Empty masks: 'penalise', 'nan' or 'ignore' (leaves the case out).")
-    ] = "penalise",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without cases that cannot be read.")] = False,
+    label: options.Label = None,
+    tolerance: options.Tolerances = [1.0, 2.0],
+    surface: options.Surface = "voxel",
+    hd95: options.Hd95 = "pooled",
+    empty: options.Empty = "penalise",
+    skip_bad: options.SkipBad = False,
     seed: options.Seed = 0,
     jobs: options.Jobs = -1,
     resamples: options.Resamples = 10_000,

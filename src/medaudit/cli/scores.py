@@ -34,7 +34,7 @@ def scores(
             help="With --simulate: what is planted: none, intrinsic, confounded, masked, mama-mia.",
         ),
     ] = "mama-mia",
-    size: Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many cases.")] = 1506,
+    size: options.Size = 1506,
     within: options.Within = None,
     outcome: options.Outcomes = [],
     cluster: options.Cluster = None,
