@@ -362,7 +362,7 @@ def test_a_failing_write_leaves_the_old_file_and_one_clear_line(tmp_path, monkey
     def no_space(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("medaudit.report.atomic.os.fsync", no_space)
+    monkeypatch.setattr("medaudit.cohort.atomic.os.fsync", no_space)
     with pytest.raises(DataError, match=r"report.html: the disk is full; what was measured so far is kept") as caught:
         run.write_text("report.html", "new")
     assert "\n" not in str(caught.value)

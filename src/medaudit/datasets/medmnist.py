@@ -15,8 +15,8 @@ import polars as pl
 from PIL import Image
 
 from medaudit.cohort import Cohort, Role, read_table
+from medaudit.cohort.atomic import replace_file
 from medaudit.datasets.dataset import Dataset
-from medaudit.datasets.files import replace_file
 from medaudit.errors import DataError, UsageError
 
 TABLE = "cases.csv"
@@ -52,7 +52,7 @@ def extract(npz: str | Path, folder: str | Path) -> Cohort:
                     part = path.with_name(f".{path.name}")
                     Image.fromarray(image).save(part, format="PNG")
                     os.replace(part, path)
-        replace_file(folder / TABLE, table.write_csv().encode())
+        replace_file(folder / TABLE, table.write_csv().encode(), flush=False)
     except OSError as error:
         raise DataError(f"cannot write {folder}: {(error.strerror or str(error)).lower()}") from None
     return load(folder)

@@ -21,8 +21,9 @@ from rich.progress import track
 from zlib_ng import zlib_ng
 
 from medaudit.cohort import Cohort, Role
+from medaudit.cohort.atomic import replace_file
 from medaudit.datasets.dce_phantom import MORPHOLOGIES, Look, Tumour, affine, overlap, phantom_masks, phantom_phases
-from medaudit.datasets.files import claim, replace_file
+from medaudit.datasets.files import claim
 from medaudit.datasets.image_plants import GROUPS, IMAGE_PLANTS, Difficulty, ImagePlant, planted_causes
 from medaudit.datasets.label_errors import LabelError
 from medaudit.datasets.simulated_patients import AGE_GROUPS, ETHNICITIES, SOURCES, Patients, draw_patients
@@ -116,7 +117,7 @@ def simulate_dce(
     roles |= {name: f"images/{{}}_000{i}.nii.gz" for i, name in ((0, "image_pre"), (1, "image")) if i < phases}
     columns |= {f"{role}_path": [path.format(p.case_id) for p in plans] for role, path in roles.items()}
     table = pl.DataFrame(columns)
-    replace_file(root / "cases.csv", table.write_csv().encode())
+    replace_file(root / "cases.csv", table.write_csv().encode(), flush=False)
     dice = {case["case_id"]: case["dice"] for case in made}
     groups = _by_group(patients, np.asarray(list(dice.values())))
     truth: dict[str, Any] = {**settings, "causes": planted_causes(plant), "dice": dice, "groups": groups}
@@ -221,7 +222,7 @@ def _make_case(root: Path, plan: _CasePlan) -> dict[str, Any]:
     if masks.prediction is not None:
         others = {"reference": masks.reference, "labels": masks.labels}
         facts["dice_prediction"] = {role: overlap(masks.prediction, mask) for role, mask in others.items()}
-    replace_file(facts_file, json.dumps(facts).encode())
+    replace_file(facts_file, json.dumps(facts).encode(), flush=False)
     return facts
 
 
@@ -243,7 +244,7 @@ def _write_nifti(path: Path, array: np.ndarray, place: np.ndarray) -> None:
     image = nib.Nifti1Image(array, place)
     image.header.set_xyzt_units("mm")
     # wbits=31 is gzip without name and time: with one version of zlib-ng the same voxels give the same bytes.
-    replace_file(path, zlib_ng.compress(image.to_bytes(), level=1, wbits=31))
+    replace_file(path, zlib_ng.compress(image.to_bytes(), level=1, wbits=31), flush=False)
 
 
 def _product(harder: list[Difficulty], factor: str) -> float:

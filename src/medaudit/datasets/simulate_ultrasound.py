@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.progress import track
 
 from medaudit.cohort import Cohort, Role
+from medaudit.cohort.atomic import replace_file
 from medaudit.datasets.bmode import Device, attenuation_db, compressed, envelope, grid, scan_converted
 from medaudit.datasets.fetal_phantom import PLANES, Subject, anatomy
-from medaudit.datasets.files import claim, replace_file
+from medaudit.datasets.files import claim
 from medaudit.errors import UsageError
 
 DEVICES = {
@@ -122,7 +123,7 @@ def simulate_ultrasound(
             "image_path": [f"images/{frame.case_id}.png" for frame in frames],
         }
     )
-    replace_file(root / "cases.csv", table.write_csv().encode())
+    replace_file(root / "cases.csv", table.write_csv().encode(), flush=False)
     return Cohort(
         "simulated fetal ultrasound",
         table,

@@ -1,31 +1,21 @@
-"""Writing a file so that a reader sees the old one or the new one, never half of one."""
+"""Writing the files of a run: whole or not at all, and what is said to the user where that fails."""
 
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
+from medaudit.cohort.atomic import replace_file
 from medaudit.errors import DataError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data`` in one step: written beside it, flushed to the disk, then renamed over it.
-
-    Raises DataError where it cannot be written; ``path`` is then what it was before.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Replace ``path`` by ``data`` in one step; DataError where it cannot be written, and it is what it was before."""
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace_file(path, data)
     except OSError as error:
-        # On a full disk the half-written file would take the room that the user is about to free.
-        temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from None
 
 

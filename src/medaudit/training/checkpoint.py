@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import pickle
 import re
 import warnings
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from medaudit.cohort.atomic import replace_file
 from medaudit.errors import DataError, UsageError
 
 KEPT = 2
@@ -36,16 +36,9 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
 
 def replace(path: Path, content: bytes | memoryview) -> None:
     """Replace the file ``path`` by ``content`` in one step; raises DataError where it cannot be written."""
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)  # else a power cut may undo the new name
+        replace_file(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from None
 
 
@@ -147,16 +140,6 @@ def cannot_write(path: Path, error: OSError) -> DataError:
     kept = next(iter(found(path.parent)), None)
     last = f"the last good checkpoint, {kept.name}, is kept" if kept else "there is no checkpoint yet"
     return DataError(f"cannot write {path}: {why}; {last}: mend that and train again, it goes on from there")
-
-
-def _flush_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _times(shape: Any) -> str:
