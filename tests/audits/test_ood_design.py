@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medaudit.audits.ood.design import NOVEL, UNKNOWN, ShiftSet, match_task, matched, plan
+from medaudit.audits.ood.design import NOVEL, UNKNOWN, ShiftSet, match_task, matched, plan, separate
 from medaudit.audits.ood.settings import METHOD_PRESETS, Settings, method_list
 from medaudit.cohort import Cohort
 from medaudit.errors import DataError, UsageError
@@ -108,15 +108,33 @@ def test_refuses_in_one_line(changed: dict, error: type[Exception], says: str) -
 
 
 def test_a_class_of_one_case_and_a_task_of_one_class() -> None:
-    alone = TABLE.with_columns(
-        rare=pl.when(pl.col("case_id") == "c0").then(pl.lit("rare")).otherwise(pl.lit("common")), one=pl.lit("same")
-    ).with_columns(device=pl.when(pl.col("case_id") == "c0").then(pl.lit("A")).otherwise(pl.col("device")))
-    cohort = Cohort("x", alone.filter(~((pl.col("case_id") == "c0") & (pl.col("plane") == "cervix"))), Path("."))
-    if "c0" in cohort.case_ids:
-        with pytest.raises(DataError, match="class 'rare' has 1 patient in distribution"):
-            plan(cohort, settings(tasks=("rare",)))
+    inside = (pl.col("device") != "D") & (pl.col("plane") != "cervix")
+    only = TABLE.filter(inside)["case_id"][0]
+    rare = pl.when(pl.col("case_id") == only).then(pl.lit("rare")).otherwise(pl.lit("common"))
+    cohort = Cohort("x", TABLE.with_columns(rare=rare, one=pl.lit("same")), Path("."))
+    with pytest.raises(DataError, match=r"class 'rare' has 1 patient in distribution.*put rare classes together"):
+        plan(cohort, settings(tasks=("rare",)))
     with pytest.raises(DataError, match="only 'same'"):
         plan(cohort, settings(tasks=("one",)))
+
+
+def test_sets_have_names_of_their_own() -> None:
+    asked = ("weeks < 22", "weeks > 32")
+    design = plan(COHORT, settings(ood=asked, shifts=("mixed", "mixed"), tasks=("device",)))
+    assert [part.slug for part in design.sets] == ["weeks-below-22", "weeks-above-32"]
+    named = {
+        ShiftSet(text, "image", np.arange(1)).slug for text in ('device == "D"', 'device != "D"', "w <= 3", "w >= 3")
+    }
+    assert named == {"device-d", "device-not-d", "w-up-to-3", "w-from-3"}
+    with pytest.raises(UsageError, match="would both be called 'weeks-below-22'"):
+        separate([ShiftSet("weeks < 22", "mixed", np.arange(1)), ShiftSet("weeks  <22", "mixed", np.arange(1))])
+
+
+def test_the_same_shift_twice_and_one_inside_another() -> None:
+    with pytest.raises(UsageError, match="named twice"):
+        settings(ood=("weeks < 22", "weeks < 22"), shifts=("mixed", "mixed"))
+    with pytest.raises(DataError, match="weeks < 20 fit another --ood as well"):
+        plan(COHORT, settings(ood=("weeks < 20", "weeks < 24"), shifts=("mixed", "mixed"), tasks=("device",)))
 
 
 def test_method_lists(tmp_path: Path) -> None:

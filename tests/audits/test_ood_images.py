@@ -1,5 +1,6 @@
 """Cases acquired anew carry their patient and their classes; two datasets become one without losing a file."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -52,10 +53,15 @@ def test_acquired_cases_are_the_test_cases_of_the_same_patients(tmp_path: Path) 
     file.unlink()
     with_acquired(people, design, settings.acquire, tmp_path / "out", seed=0, jobs=1, progress=False)
     assert file.read_bytes() == before
+    # An image that was replaced since is acquired again.
+    source_file = cases[design.test[0]].files["image"]
+    Image.fromarray(np.full((40, 48), 90, dtype=np.uint8)).save(source_file)
+    with_acquired(people, design, settings.acquire, tmp_path / "out", seed=0, jobs=1, progress=False)
+    assert file.read_bytes() != before
     names, values = trivial_cues(whole, larger.scored, jobs=1, progress=False)
     assert values.shape == (len(larger.scored), len(names))
     assert np.isfinite(values).all()
-    assert Image.open(__import__("io").BytesIO(montage(whole, design.test))).size[1] == 120
+    assert Image.open(io.BytesIO(montage(whole, design.test))).size[1] == 120
 
 
 def test_two_datasets_become_one(tmp_path: Path) -> None:
@@ -76,7 +82,7 @@ def test_two_datasets_become_one(tmp_path: Path) -> None:
 def test_refuses_unknown_acquisitions(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         acquisitions((text,))
-    assert acquisitions(("gain", "jpeg:2")) == [*(("gain", k) for k in range(1, 6)), ("jpeg", 2)]
+    assert acquisitions(("gain", "jpeg:2", "gain:3")) == [*(("gain", k) for k in range(1, 6)), ("jpeg", 2)]
 
 
 def test_a_volume_and_a_missing_file_are_named(tmp_path: Path) -> None:

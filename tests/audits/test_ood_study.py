@@ -159,6 +159,7 @@ def test_a_table_of_scores_comes_back_and_says_what_is_missing() -> None:
         (frame.filter(pl.col("task") != "device"), "no score of the task device"),
         (frame.filter(pl.col("case_id") != people.case_ids[design.test[0]]), "has no finite"),
         (frame.with_columns(prediction=pl.lit("Z")), "predicts 'Z'"),
+        (pl.concat([frame, frame.filter(pl.col("case_id") == people.case_ids[design.test[0]])]), "has several"),
         (frame.filter((pl.col("method") != "laplace") | (pl.col("seed") != 1)), "no score of method laplace"),
     ):
         with pytest.raises(DataError, match=says):
@@ -191,3 +192,21 @@ def test_a_question_without_an_answer_is_scod_too() -> None:
         if gates:
             assert result.results[0].gates[0].novel
             assert np.isfinite(result.results[0].gates[0].loss).all()
+
+
+def test_each_method_with_its_own_predictions() -> None:
+    """By hand: accuracy on test cases, and AUGRC of the method's own errors under its own score."""
+    asked = settings(match="none")
+    design = plan(cohort(), asked)
+    scores = planted(design, seen={"plane": 1.0, "device": 1.0}, gates={"plane": 2.0, "device": 0.0})
+    codes = design.task("plane").codes[scores.rows]
+    scores.predicted[1, 0] = codes  # the second method never errs
+    result = study(design, scores, ((), np.empty((len(scores.rows), 0))), asked, ("plane",)).results[0]
+    gate, places = result.gates[0], scores.at(result.rows)
+    assert (gate.own_accuracy[1] == 1).all()
+    assert (gate.own_augrc[1] == 0).all()
+    wrong = (scores.predicted[2, 0, 1, places] != codes[places]).astype(float)
+    assert gate.own_augrc[2, 1] == pytest.approx(augrc(scores.values[2, 0, 1, places], wrong), abs=1e-12)
+    inside = wrong[: len(result.rows_in)]
+    assert gate.own_accuracy[2, 1] == pytest.approx(1 - inside.mean())
+    np.testing.assert_allclose(gate.own_augrc[0], gate.point["augrc"][0, 0])  # the first gates itself

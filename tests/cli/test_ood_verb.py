@@ -1,7 +1,13 @@
 """`medaudit ood`: the paper's three findings on simulated ultrasound, runs that go on, scores of others, bad input."""
 
 import json
+import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +162,47 @@ def test_a_broken_image_is_named(small: Path, tmp_path: Path, capfd: pytest.Capt
     )  # fmt: skip
     assert code == 1
     assert "c7" in capfd.readouterr().err
+
+
+def progress(run_folder: Path) -> int:
+    """Lines of training logs, finished trainings and scored tasks."""
+    logs = [len(log.read_text().splitlines()) for log in (run_folder / "trainings").glob("*/*/*/log.csv")]
+    done = [*(run_folder / "trainings").glob("*/*/*/done.json"), *(run_folder / "scores").glob("*/seed-*.npz")]
+    return sum(logs) + len(done)
+
+
+@pytest.mark.slow
+def test_a_study_killed_at_random_points_finds_what_an_unbroken_one_does(small: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; from medaudit.training import classification as c; from medaudit.uncertainty import kinds as k; "
+        "c.CLASSIFIERS['fast'] = c.ClassifierRecipe('cpu', side=32, steps=40, epochs=10); "
+        "k.SWAG_SNAPSHOTS, k.SWAG_STEPS = 8, 4; from medaudit.cli.main import run; run(sys.argv[1:])"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def command(out: Path) -> list[str]:
+        asked = (
+            "ood", "--cases", small, "--image", "image", "--task", "view", "--task", "scanner", "--ood",
+            'scanner == "X"', "--shift", "image", "--methods", "softmax,swag,mc_dropout", "--preset", "fast",
+            "--seeds", 1, "--min-patients", 2, "--resamples", 100, "--jobs", 1, "--quiet", "--out", out,
+        )  # fmt: skip
+        return [sys.executable, "-c", program, *map(str, asked)]
+
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    subprocess.run(command(whole), check=True, env=environment)
+    # 2 tasks x (11 + 9 lines, 2 trainings, 1 scoring) make 46.
+    points = sorted(random.Random(3).sample(range(2, 44), 4))
+    reached = []
+    for point in points:
+        process = subprocess.Popen(command(out), env=environment)
+        while process.poll() is None and progress(out) < point:
+            time.sleep(0.005)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        reached.append(progress(out))
+    assert reached == sorted(reached)
+    assert not (out / "findings.json").exists()
+    subprocess.run(command(out), check=True, env=environment)
+    for name in ("findings.json", "measurements.parquet"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()

@@ -87,6 +87,24 @@ def test_says_what_is_missing(name: str, missing: str, problem: tuple[Evidence, 
     assert "\n" not in str(refused.value)
 
 
+def test_laplace_asks_for_validation_only_where_it_fits_the_prior_there(problem: tuple[Evidence, np.ndarray]) -> None:
+    whole = problem[0]
+    bare = Evidence(whole.train, Outputs(whole.validation.logits), whole.test, weight=whole.weight, bias=whole.bias)
+    by_training = METHODS["laplace"].score(bare).scores["variance"]
+    np.testing.assert_array_equal(by_training, METHODS["laplace"].score(whole).scores["variance"])
+    with pytest.raises(DataError, match="no case has a label"):
+        METHODS["laplace"].score(bare, prior="validation")
+    assert METHODS["laplace"].score(whole, prior="validation").scores["variance"].shape == (450,)
+
+
+def test_what_a_method_remarks_is_passed_on(problem: tuple[Evidence, np.ndarray]) -> None:
+    whole = problem[0]
+    few = Evidence(whole.train.take(np.arange(30)), whole.validation.take(np.arange(4)), whole.test)
+    assert "k is 30" in METHODS["knn"].score(few).notes[0]
+    assert METHODS["knn"].score(few, k=5).notes == ()
+    assert METHODS["conformal"].score(few).notes
+
+
 @pytest.mark.parametrize(
     ("logits", "features", "says"),
     [

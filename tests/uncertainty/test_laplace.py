@@ -89,6 +89,17 @@ def test_kronecker_is_exact_for_one_case_and_for_equal_probabilities():
 
 
 @STRUCTURES
+@pytest.mark.parametrize("gap", [10.0, 40.0, 200.0])
+def test_curvature_keeps_its_digits_where_training_probabilities_are_nearly_1(structure, gap):
+    """One case, two classes: p (1 - p) [[1, -1], [-1, 1]] (x) phi phi^T has one eigenvalue, 2 p (1 - p) |phi|^2."""
+    ours = LastLayerLaplace.fit([[3.0]], np.zeros((2, 1)), [gap, 0.0], structure=structure, prior=1.0)
+    expected = 2 * np.exp(-gap) / (1 + np.exp(-gap)) ** 2 * (3.0**2 + 1)
+    values = np.sort(ours.eigenvalues.ravel())
+    np.testing.assert_allclose(values[-1], expected, rtol=1e-12)
+    np.testing.assert_allclose(values[:-1], 0, atol=1e-12 * expected)
+
+
+@STRUCTURES
 def test_a_strong_prior_gives_the_map_and_a_weak_one_more_entropy(structure):
     plain = softmax(T @ W.T + B, axis=1)
     for link in ("probit", "mc"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medaudit.cohort.cohort import Case
 from medaudit.cohort.volume import Volume, by
 from medaudit.errors import DataError
 
@@ -32,6 +33,19 @@ def read_image(path: str | Path, *, spacing_mm: tuple[float, ...] | None = None,
                 f"{path}: {bad} of {volume.array.size} values are NaN or infinite; expected finite intensities"
             )
     return volume
+
+
+def grey_image(case: Case) -> np.ndarray:
+    """Return a case's ``image`` as float32 without the axis of colour; DataError naming the case."""
+    path = case.files["image"]
+    if path is None:
+        raise DataError(f"case {case.case_id}: the table gives no file for its image; drop the case")
+    try:
+        image = read_image(path, spacing_mm=case.spacing_mm)
+    except DataError as error:
+        raise DataError(f"case {case.case_id}: {error}") from None
+    array = np.asarray(image.array, dtype=np.float32)
+    return array[..., :3].mean(axis=-1) if image.colour else array
 
 
 def read_mask(

@@ -19,7 +19,7 @@ from joblib import Parallel, cpu_count, delayed
 from numpy.lib.format import open_memmap
 from torch.nn.functional import interpolate
 
-from medaudit.cohort import EMPTY, Case, Cohort, Role, read_image, read_mask
+from medaudit.cohort import EMPTY, Case, Cohort, Role, grey_image, read_mask
 from medaudit.errors import DataError
 from medaudit.training.checkpoint import replace
 
@@ -53,7 +53,7 @@ def grid_of(cohort: Cohort, longest: int, multiple: int) -> tuple[int, ...]:
     """
     shapes: list[tuple[int, ...]] = []
     for case in list(cohort.cases("image"))[:_ASKED_FOR_SHAPE]:
-        shapes.append(_image(case).shape)
+        shapes.append(grey_image(case).shape)
         if len(shapes[-1]) != len(shapes[0]):
             raise DataError(
                 f"case {case.case_id}: the image has {len(shapes[-1])} dimensions, the first case's {len(shapes[0])}; "
@@ -130,7 +130,7 @@ def _prepare_case(
     letterbox: bool,
 ) -> int:  # fmt: skip
     """Write case ``i`` into its row of each array, and only then mark it as done."""
-    image = _image(case)
+    image = grey_image(case)
     if len(image.shape) != len(grid):
         raise DataError(f"case {case.case_id}: the image has {len(image.shape)} dimensions, others {len(grid)}")
     if letterbox:
@@ -157,19 +157,6 @@ def _prepare_case(
         mask[i] = np.rint(255 * resized(volume.array, grid))
     open_memmap(folder / "done.npy", mode="r+")[i] = True
     return i
-
-
-def _image(case: Case) -> np.ndarray:
-    """Return a case's image as float32 without the axis of colour; DataError naming the case."""
-    path = case.files["image"]
-    if path is None:
-        raise DataError(f"case {case.case_id}: the table gives no file for its image; drop the case")
-    try:
-        image = read_image(path, spacing_mm=case.spacing_mm)
-    except DataError as error:
-        raise DataError(f"case {case.case_id}: {error}") from None
-    array = np.asarray(image.array, dtype=np.float32)
-    return array[..., :3].mean(axis=-1) if image.colour else array
 
 
 def _arrays(n: int, roles: Sequence[str], grid: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...], type]]:

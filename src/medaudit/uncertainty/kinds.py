@@ -20,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy, one_hot
 from medaudit.networks.classification import Classifier, build_classifier, feature_count
 from medaudit.networks.heads import RadialBasis, RandomFeatureGP, gradient_penalty
 from medaudit.networks.spectral import spectral_normalised
-from medaudit.training import load_weights
+from medaudit.training import checkpoint, load_weights
 from medaudit.training.classification import ClassifierRecipe, ClassLoss, fit_classifier, image_batches
 from medaudit.uncertainty.evidential import evidential_loss
 from medaudit.uncertainty.swag import Swag
@@ -70,7 +70,7 @@ def fit(
     model.eval().cpu()
     if of.kind == "sngp":
         _settle(model, images, rows)
-    torch.save(model.state_dict(), folder / "model.pt")
+    checkpoint.write(folder / "model.pt", model.state_dict())
     return model
 
 
@@ -98,20 +98,20 @@ def fit_swag(
     )
 
     def keep(net: nn.Module) -> dict[str, float]:
-        # A training that was killed goes on after its last checkpoint: snapshots before it are on disk already.
-        taken = len(list(folder.glob("snapshot-*.pt")))
+        # Named by its epoch: one that was taken just before a kill is taken again, and takes its own place.
+        done = sum(line[:1].isdigit() for line in (folder / "log.csv").read_text().splitlines())
         state = {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
-        torch.save(state, folder / f"snapshot-{taken:03d}.pt")
+        checkpoint.write(folder / _snapshot(done), state)
         return {"loss": 0.0}
 
-    for file in folder.glob("snapshot-*.pt"):
-        if not (folder / "log.csv").exists():
-            file.unlink()
     fit_classifier(
         model, images, codes, rows, recipe, folder, seed=of.seed, device=device, settings=settings, after_epoch=keep
     )
-    states = [torch.load(file, weights_only=True) for file in sorted(folder.glob("snapshot-*.pt"))[-SWAG_SNAPSHOTS:]]
-    return Swag.of(states)
+    return Swag.of([torch.load(folder / _snapshot(k), weights_only=True) for k in range(SWAG_SNAPSHOTS)])
+
+
+def _snapshot(epoch: int) -> str:
+    return f"snapshot-{epoch:03d}.pt"
 
 
 def _settle(model: nn.Module, images: np.ndarray, rows: Sequence[int]) -> None:

@@ -135,20 +135,22 @@ def _laplace(
     evidence: Evidence, structure: str = "kron", prior: str | float = "marginal", samples: int = 100
 ) -> Uncertainty:
     weight, bias = _last_layer(evidence, "laplace")
-    train, known = _with_features(evidence.train.known(), "laplace"), evidence.validation.known()
+    train, validation = _with_features(evidence.train.known(), "laplace"), None
+    if prior == "validation":
+        known = _with_features(evidence.validation.known(), "laplace")
+        validation = known.features, _labels(known)
     fitted = LastLayerLaplace.fit(
-        train.features, weight, bias, structure=structure, prior=prior, labels=_labels(train),
-        validation=(_features(known), _labels(known)),
-    )  # fmt: skip
+        train.features, weight, bias, structure=structure, prior=prior, labels=_labels(train), validation=validation
+    )
     features = _with_features(evidence.test, "laplace").features
     probabilities = fitted.predict(features, link="probit")
     parts = decompose(fitted.draws(features, samples=samples, seed=evidence.seed))
     scores = {
-        "total": _entropy_of(probabilities),
+        "total": softmax.entropy_of(probabilities),
         "epistemic": parts.epistemic,
         "variance": fitted.logit_variance(features).sum(axis=1),
     }
-    return Uncertainty(scores, probabilities, 1.0)
+    return Uncertainty(scores, probabilities, 1.0, fitted.notes)
 
 
 def _mahalanobis(evidence: Evidence, shrinkage: Any = "ledoit-wolf") -> Uncertainty:
@@ -160,13 +162,14 @@ def _mahalanobis(evidence: Evidence, shrinkage: Any = "ledoit-wolf") -> Uncertai
 def _rmds(evidence: Evidence, shrinkage: Any = "ledoit-wolf") -> Uncertainty:
     train = _with_features(evidence.train.known(), "rmds")
     fitted = RelativeMahalanobis.fit(train.features, _labels(train), shrinkage)
-    return _of(evidence, {"distance": fitted.score(_features(evidence.test))})
+    return _of(evidence, {"distance": fitted.score(_features(evidence.test))}, fitted.notes)
 
 
 def _knn(evidence: Evidence, k: int = 50) -> Uncertainty:
     train = _with_features(evidence.train, "knn")
     fitted = KNN.fit(train.features, k=min(k, len(train)))
-    return _of(evidence, {"distance": fitted.score(_features(evidence.test))})
+    notes = (f"k is {len(train)}, all training cases, for want of {k}",) if k > len(train) else ()
+    return _of(evidence, {"distance": fitted.score(_features(evidence.test))}, notes)
 
 
 def _vim(evidence: Evidence, dimension: int | None = None) -> Uncertainty:
@@ -187,7 +190,7 @@ def _density(evidence: Evidence, shrinkage: Any = "ledoit-wolf") -> Uncertainty:
     train = _with_features(evidence.train.known(), "feature_density")
     fitted = GaussianDensity.fit(train.features, _labels(train), shrinkage)
     scores = {"density": fitted.score(_features(evidence.test)), "entropy": softmax.entropy(evidence.test.logits)}
-    return _of(evidence, scores)
+    return _of(evidence, scores, fitted.notes)
 
 
 def _conformal(evidence: Evidence, alpha: float = 0.1, method: str = "lac") -> Uncertainty:
@@ -195,7 +198,8 @@ def _conformal(evidence: Evidence, alpha: float = 0.1, method: str = "lac") -> U
     fitted = Conformal.fit(known.probabilities, _labels(known), alpha=alpha, method=method, seed=evidence.seed)
     p = evidence.test.probabilities
     # The set's size takes few values; the largest p-value of any class orders the cases within them.
-    return _of(evidence, {"credibility": 1 - fitted.p_value(p).max(axis=1), "set_size": fitted.size(p).astype(float)})
+    scores = {"credibility": 1 - fitted.p_value(p).max(axis=1), "set_size": fitted.size(p).astype(float)}
+    return _of(evidence, scores, fitted.notes)
 
 
 def _ddu(evidence: Evidence, shrinkage: Any = "ledoit-wolf") -> Uncertainty:
@@ -230,7 +234,10 @@ def _duq(evidence: Evidence) -> Uncertainty:
     model, images = _running(evidence, "duq", "duq")
     with evaluating(model), torch.no_grad():
         kernels = np.concatenate([model(batch.to(device_of(model))).double().cpu().numpy() for batch in images("test")])
-    return Uncertainty({"kernel": 1 - kernels.max(axis=1)}, kernels / kernels.sum(axis=1, keepdims=True), 1.0)
+    # So far from every centroid that all kernels are 0, a case has no class: then each is as likely.
+    total = kernels.sum(axis=1, keepdims=True)
+    shares = np.where(total > 0, kernels / np.maximum(total, np.finfo(float).tiny), 1 / kernels.shape[1])
+    return Uncertainty({"kernel": 1 - kernels.max(axis=1)}, shares, 1.0)
 
 
 def _evidential(evidence: Evidence) -> Uncertainty:
@@ -356,9 +363,3 @@ def _features(outputs: Outputs) -> np.ndarray:
 def _labels(outputs: Outputs) -> np.ndarray:
     assert outputs.labels is not None
     return outputs.labels
-
-
-def _entropy_of(probabilities: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        logs = np.where(probabilities > 0, np.log(np.maximum(probabilities, 1e-300)), 0.0)
-    return -(probabilities * logs).sum(axis=1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medaudit.errors import DataError, UsageError
+from medaudit.training import checkpoint
 from medaudit.uncertainty.ensemble import softmax_of
 from medaudit.uncertainty.outputs import device_of, evaluating
 
@@ -73,11 +74,9 @@ class Swag:
 
     def save(self, path: Path) -> None:
         """Write the posterior as a torch file of plain tensors."""
-        part = path.with_name(f".{path.name}")
-        torch.save(
-            {"mean": dict(self.mean), "diagonal": dict(self.diagonal), "deviations": dict(self.deviations)}, part
+        checkpoint.write(
+            path, {"mean": dict(self.mean), "diagonal": dict(self.diagonal), "deviations": dict(self.deviations)}
         )
-        part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Swag:

@@ -17,6 +17,8 @@ from medaudit.audits.ood.settings import Settings
 from medaudit.cohort import Cohort, Grouping, columns_of, describe_values, matches, split
 from medaudit.errors import DataError, UsageError
 
+_SAID = {"==": "", "!=": "not", "<=": "up-to", ">=": "from", "<": "below", ">": "above"}
+
 NOVEL, UNKNOWN = -2, -1
 """Codes of a case whose class no model was trained on, and of one whose class is not known."""
 
@@ -40,6 +42,14 @@ class ShiftSet:
     rows: np.ndarray
     paired: bool = False
     """The rows are the test cases themselves, acquired anew."""
+
+    @property
+    def slug(self) -> str:
+        """The set's name as it stands in a finding's id; operators are said, since ``<`` and ``>`` must not be one."""
+        said = self.name
+        for sign, word in _SAID.items():
+            said = said.replace(sign, f" {word} ")
+        return _slug(said)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +107,17 @@ def plan(cohort: Cohort, settings: Settings) -> Design:
             notes.append(f"{several} cases of {expression} fit another criterion as well and are left out of both.")
         if familiar:
             notes.append(f"{familiar} cases of {expression} are of patients that models were trained on: left out.")
+        if not alone.any():
+            raise DataError(
+                f"all cases of {expression} fit another --ood as well; expected some that fit this one alone"
+            )
         if not len(kept):
             raise DataError(
                 f"all cases of {expression} belong to patients in distribution too, whom models have seen; "
                 "there is none left to test on"
             )
         sets.append(ShiftSet(expression, shift, kept))
+    separate(sets)
     return Design(tasks, train, validation, test, tuple(sets), clusters, tuple(notes))
 
 
@@ -155,7 +170,21 @@ def match_task(design: Design, part: ShiftSet, settings: Settings) -> Task | Non
 def with_sets(design: Design, sets: Sequence[ShiftSet], clusters: np.ndarray, source_rows: np.ndarray) -> Design:
     """Return the design with more sets: rows after the table's old end, each of them made from ``source_rows``."""
     tasks = tuple(replace(task, codes=np.concatenate([task.codes, task.codes[source_rows]])) for task in design.tasks)
+    separate([*design.sets, *sets])
     return replace(design, tasks=tasks, sets=(*design.sets, *sets), clusters=clusters)
+
+
+def separate(sets: Sequence[ShiftSet]) -> None:
+    """Raise UsageError where two sets would have one name in the findings' ids."""
+    slugs = [part.slug for part in sets]
+    for part in sets:
+        if slugs.count(part.slug) > 1:
+            alike = " and ".join(other.name for other in sets if other.slug == part.slug)
+            raise UsageError(f"{alike} would both be called '{part.slug}' in the findings; ask for them in two runs")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
 
 
 def _outside(cohort: Cohort, settings: Settings) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -196,7 +225,7 @@ def _task(
                 )
     new = {g: i for i, g in enumerate(present)}
     coded = np.asarray([new.get(int(c), UNKNOWN if c < 0 else NOVEL) for c in codes], dtype=np.int64)
-    return Task(name, re.sub(r"[^A-Za-z0-9]+", "-", rule).strip("-").lower(), tuple(labels[g] for g in present), coded)
+    return Task(name, _slug(rule), tuple(labels[g] for g in present), coded)
 
 
 def _separate_slugs(tasks: tuple[Task, ...]) -> None:

@@ -56,7 +56,7 @@ def _drafts(study: Study) -> Iterator[Draft]:
                 f"are tested, fewer than {study.settings.min_patients}; nothing is judged."
             )
             question = f"Which uncertainty notices {result.part.name}?"
-            yield insufficient(f"misses:{slug(result.part.name)}", question, why, _sizes(result), len(result.rows))
+            yield insufficient(f"misses:{result.part.slug}", question, why, _sizes(result), len(result.rows))
             continue
         for t, task in enumerate(study.scores.tasks):
             yield _misses(study, result, t, task)
@@ -95,7 +95,7 @@ def _misses(study: Study, result: SetResult, t: int, task: str) -> Draft:
     for m, one in enumerate(study.scores.methods):
         groups[one] = {"auroc": float(by_method[m]), "between_seed_sd": float(result.seed_sd("auroc")[m, t])}
     return Draft(
-        id=f"misses:{slug(name)}:{slug(task)}",
+        id=f"misses:{result.part.slug}:{slug(task)}",
         question=f"Does the uncertainty of a model trained on {task} miss the {kind} shift {name}?",
         groups=groups,
         estimate=Estimate(
@@ -118,7 +118,7 @@ def _task_over_method(study: Study, result: SetResult) -> Draft:
     m, t = result.mean("auroc").shape
     if m < 2 or t < 2:
         why = f"{m} method(s) and {t} task(s) were compared; expected 2 of each to part their effects."
-        return insufficient(f"task_over_method:{slug(result.part.name)}", question, why, {}, len(result.rows))
+        return insufficient(f"task_over_method:{result.part.slug}", question, why, {}, len(result.rows))
     edge = 0.5 / min(len(result.rows_in), len(result.rows_out))
     logit = lambda a: np.log(np.clip(a, edge, 1 - edge) / (1 - np.clip(a, edge, 1 - edge)))
     parts = two_way(np.moveaxis(logit(result.point["auroc"]), 0, 1))
@@ -139,7 +139,7 @@ def _task_over_method(study: Study, result: SetResult) -> Draft:
         return "insufficient", f"For {result.part.name} task and method cannot be ranked: {shares} (task first)."
 
     return Draft(
-        id=f"task_over_method:{slug(result.part.name)}",
+        id=f"task_over_method:{result.part.slug}",
         question=question,
         groups={
             "task": {"eta_squared": parts.eta_task},
@@ -161,7 +161,7 @@ def _trivial_cue(study: Study, result: SetResult) -> Draft:
     """Would a number that needs no model have noticed the shift as well?"""
     question = f"Would a trivial cue (size, grey level, sharpness) notice {result.part.name} as well as the best score?"
     if not len(result.cues):
-        return insufficient(f"trivial_cue:{slug(result.part.name)}", question, "No images, no cues.", {}, 0)
+        return insufficient(f"trivial_cue:{result.part.slug}", question, "No images, no cues.", {}, 0)
     cells = result.mean("auroc")
     m, t = np.unravel_index(int(np.argmax(cells)), cells.shape)
     c = int(np.argmax(result.cue_point))
@@ -182,7 +182,7 @@ def _trivial_cue(study: Study, result: SetResult) -> Draft:
         return "insufficient", f"Whether a trivial cue explains {result.part.name} cannot be told: {said}."
 
     return Draft(
-        id=f"trivial_cue:{slug(result.part.name)}",
+        id=f"trivial_cue:{result.part.slug}",
         question=question,
         groups={name: {"auroc": float(value)} for name, value in zip(result.cues, result.cue_point, strict=True)},
         estimate=Estimate("AUROC, cue - score", value, low, high, p, n=len(result.rows), method=_resampled(study)),
@@ -239,7 +239,7 @@ def _gate(study: Study, result: SetResult, gate: Gate) -> Draft:
         for j in range(cells.shape[1])
     }
     return Draft(
-        id=f"gate:{slug(gate.task)}:{slug(name)}",
+        id=f"gate:{slug(gate.task)}:{result.part.slug}",
         question=f"Under {name}: should another score than {own} gate the {gate.task} prediction?",
         groups=groups,
         estimate=Estimate(
@@ -270,11 +270,11 @@ def _detector(study: Study, result: SetResult, gate: Gate) -> Draft:
     drawn_g = gate.draws["augrc"].reshape(len(drawn_a), -1)
     if auroc.size < 3:
         why = f"{auroc.size} scores; expected 3 or more to rank."
-        return insufficient(f"detector_is_not_gate:{slug(gate.task)}:{slug(name)}", question, why, {}, 0)
+        return insufficient(f"detector_is_not_gate:{slug(gate.task)}:{result.part.slug}", question, why, {}, 0)
     value = float(kendall_tau(auroc, -augrc))
     if not np.isfinite(value):
         why = "All scores detect the shift alike, or gate alike: there is no order to compare."
-        return insufficient(f"detector_is_not_gate:{slug(gate.task)}:{slug(name)}", question, why, {}, 0)
+        return insufficient(f"detector_is_not_gate:{slug(gate.task)}:{result.part.slug}", question, why, {}, 0)
     low, high = _limits(kendall_tau(drawn_a, -drawn_g))
     finder, keeper = int(np.argmax(auroc)), int(np.argmin(augrc))
     i, j = np.triu_indices(augrc.size, 1)
@@ -304,7 +304,7 @@ def _detector(study: Study, result: SetResult, gate: Gate) -> Draft:
         who[1]: {"role": "best gate", "auroc": float(auroc[keeper]), "augrc": float(augrc[keeper])},
     }
     return Draft(
-        id=f"detector_is_not_gate:{slug(gate.task)}:{slug(name)}",
+        id=f"detector_is_not_gate:{slug(gate.task)}:{result.part.slug}",
         question=question,
         groups=groups,
         estimate=Estimate(

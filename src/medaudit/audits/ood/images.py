@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +16,11 @@ from PIL import Image
 
 from medaudit.audits.ood.design import Design, ShiftSet, with_sets
 from medaudit.audits.workers import bar, in_processes
-from medaudit.cohort import Case, Cohort, Role, read_image
+from medaudit.cohort import Case, Cohort, Role, grey_image
 from medaudit.datasets.acquisition import ACQUISITION, DEVICE_SHIFTS, acquire
 from medaudit.errors import DataError, UsageError
 from medaudit.metrics.image_cues import NAMES, cues
+from medaudit.report.atomic import write_atomically
 
 ACQUIRED = "acquired"
 _KNOWN = ", ".join((*ACQUISITION, *DEVICE_SHIFTS))
@@ -41,7 +44,7 @@ def acquisitions(texts: tuple[str, ...]) -> list[tuple[str, int]]:
         if not set(chosen) <= set(SEVERITIES):
             raise UsageError(f"--acquire {text}: severities are whole numbers from 1 to 5, as '{name}:1,3,5'")
         wanted += [(name, level) for level in chosen]
-    return wanted
+    return list(dict.fromkeys(wanted))
 
 
 def with_acquired(
@@ -49,12 +52,13 @@ def with_acquired(
 ) -> tuple[Cohort, Design]:
     """Return the cohort with its test cases once more for each acquisition, and the design with a set for each.
 
-    The images are written to ``out/acquired/NAME-SEVERITY`` once.
+    The images are written to ``out/acquired/NAME-SEVERITY`` once, and anew where the files they are made from changed.
     """
     wanted = acquisitions(texts)
     if not wanted:
         return cohort, design
     cases = list(cohort.cases("image"))
+    _forget_other_images(out / ACQUIRED, [cases[row] for row in design.test])
     tasks = [(cases[row], name, level) for name, level in wanted for row in design.test]
     left = [task for task in tasks if not _path(out, *task).exists()]
     with bar("acquiring images anew", progress) as show:
@@ -142,16 +146,7 @@ def montage(cohort: Cohort, rows: np.ndarray, *, height: int = 120, most: int = 
 
 def grey(case: Case) -> np.ndarray:
     """Return a case's image (H, W) float32 from 0 to 255; DataError naming the case where it cannot be read."""
-    path = case.files["image"]
-    if path is None:
-        raise DataError(f"case {case.case_id}: the table gives no file for its image; drop the case")
-    try:
-        image = read_image(path, spacing_mm=case.spacing_mm)
-    except DataError as error:
-        raise DataError(f"case {case.case_id}: {error}") from None
-    array = np.asarray(image.array, dtype=np.float32)
-    if image.colour:
-        array = array[..., :3].mean(axis=-1)
+    array = grey_image(case)
     if array.ndim != 2:
         raise DataError(f"case {case.case_id}: the image has {array.ndim} dimensions; this study is of pictures")
     low, high = float(array.min()), float(array.max())
@@ -180,6 +175,20 @@ def _acquire(task: tuple[Case, str, int], *, out: Path, seed: int) -> None:
     part = path.with_name(f".{path.name}")
     Image.fromarray(np.rint(np.clip(image, 0, 255)).astype(np.uint8)).save(part, format="PNG", compress_level=1)
     part.replace(path)
+
+
+def _forget_other_images(folder: Path, cases: Sequence[Case]) -> None:
+    """Remove what was acquired from other files than those of now: each file's size and time of change tell."""
+    about = [
+        (case.case_id, path and path.is_file() and path.stat()) for case in cases for path in [case.files["image"]]
+    ]
+    now = "\n".join(f"{case} {stat and (stat.st_size, stat.st_mtime_ns)}" for case, stat in about)
+    record = folder / "made-from.txt"
+    if record.exists() and record.read_text() == now:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_atomically(record, now.encode())
 
 
 def _path(out: Path, case: Case, name: str, level: int) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ _FIRST = ("gate", "detector_is_not_gate", "misses", "trivial_cue", "task_over_me
 
 
 def page(
-    study: Study, found: list[Finding], cohort: Cohort, methods: MethodList, costs: Mapping[str, Mapping[str, float]],
+    study: Study, found: list[Finding], cohort: Cohort, methods: MethodList, costs: Mapping[str, Mapping[str, Any]],
     run: Run, seconds: Mapping[str, float],
 ) -> Report:  # fmt: skip
     """Return the report's content."""
@@ -40,7 +41,7 @@ def page(
         methods=methods_text(study, methods),
         citations=[CITATION, *(METHODS[name].source for name in study.scores.methods if name in METHODS)]
         + ([source.citation] if source else []),
-        limits=limits(study, cohort, methods),
+        limits=limits(study, cohort, methods, costs),
         provenance=provenance(study, cohort, methods, run, seconds),
         findings=found,
     )
@@ -55,7 +56,7 @@ def headline(found: list[Finding]) -> str:
     return " ".join(said) or "These data cannot tell which uncertainty should gate the prediction."
 
 
-def sections(study: Study, cohort: Cohort, costs: Mapping[str, Mapping[str, float]]) -> Iterator[Section]:
+def sections(study: Study, cohort: Cohort, costs: Mapping[str, Mapping[str, Any]]) -> Iterator[Section]:
     """Yield the page's sections."""
     shown = [result for result in study.results if not result.part.paired]
     graded = [result for result in study.results if result.part.paired]
@@ -102,6 +103,7 @@ def detection(study: Study, result: SetResult) -> Section:
                     task,
                     numerals.with_interval(float(auroc[m, t]), float(low), float(high)),
                     numerals.number(float(spread[m, t]), 3),
+                    " ".join(numerals.number(float(one), 2) for one in result.point["auroc"][m, t]),
                     *(
                         numerals.number(float(result.mean(name)[m, t]), 2)
                         for name in ("fpr95_ood_pos", "fpr95_id_pos", "aupr_out", "aupr_in")
@@ -118,10 +120,13 @@ def detection(study: Study, result: SetResult) -> Section:
         tables=[
             Table(
                 f"Detection of {result.part.name}",
-                ("Method", "Task", "AUROC (95 %)", "SD of seeds", "FPR95 (OOD pos.)", "FPR95 (ID pos.)", "AUPR-out",
-                 "AUPR-in"),
+
+(
+                    "Method", "Task", "AUROC (95 %)", "SD of seeds", "Each seed", "FPR95 (OOD pos.)",
+                    "FPR95 (ID pos.)", "AUPR-out", "AUPR-in",
+                ),
                 rows,
-                "llrrrrrr",
+                "llrrrrrrr",
                 note="FPR95 (OOD pos.): share of test cases flagged when 95 % of shifted ones are. FPR95 (ID pos.): "
                 f"share of shifted cases accepted when 95 % of test cases are. Chance of AUPR-out is {base:.2f}.",
             )
@@ -208,7 +213,20 @@ def abstention(study: Study, result: SetResult, gate: Gate) -> Section:
                 rows,
                 "llrrrr",
                 note="AURC by the harmonic estimator (the mean over tie orders). Sorted by AUGRC.",
-            )
+            ),
+            Table(
+                f"Each method with its own {gate.task} predictions and its own score",
+                ("Method", "Accuracy, test cases", "AUGRC [1e-3]"),
+                [
+                    (
+                        method,
+                        numerals.percent(float(gate.own_accuracy[m].mean())),
+                        numerals.number(1000 * float(gate.own_augrc[m].mean()), 1),
+                    )
+                    for m, method in enumerate(scores.methods)
+                ],
+                note="Methods of several passes or trainings change the predictions: they differ in accuracy.",
+            ),
         ],
     )
 
@@ -301,7 +319,7 @@ def every_number(study: Study) -> Section:
     )
 
 
-def cost(costs: Mapping[str, Mapping[str, float]]) -> Section:
+def cost(costs: Mapping[str, Mapping[str, Any]]) -> Section:
     """What each method costs to ask."""
     rows = [
         (name, numerals.number(entry["passes"], 0), numerals.number(1000 * entry["seconds"], 2))
@@ -344,13 +362,14 @@ def methods_text(study: Study, methods: MethodList) -> str:
     return "\n\n".join([first, second, third])
 
 
-def limits(study: Study, cohort: Cohort, methods: MethodList) -> list[str]:
-    """Return what the study cannot say."""
+def limits(study: Study, cohort: Cohort, methods: MethodList, costs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what the study cannot say, and what methods remarked on themselves."""
     said = [
         "What is said of a method holds for the nets of this preset, trained on these cases; other nets may differ.",
         "Conventions differ between papers: FPR95 is printed in both, AURC by one of three estimators.",
         *study.design.notes,
         *cohort.notes,
+        *(f"{note[0].upper()}{note[1:]}." for entry in costs.values() for note in entry["notes"]),
     ]
     if methods.note:
         said.insert(0, f"Methods {methods.title}: {methods.note}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import time
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from medaudit.audits.ood.study import Study, study
 from medaudit.cohort import Cohort
 from medaudit.errors import UsageError
 from medaudit.report import Finding, Run
+from medaudit.report.checkpoint import parquet_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +60,15 @@ def ood_cohort(
     kept = {**asdict(settings), "predict": gated, "torch": importlib.metadata.version("torch")}
     kept |= {"methods": [asdict(choice) for choice in methods.methods], "given_scores": scores is not None}
     seconds: dict[str, float] = {}
-    with Run.open(out, verb="ood", settings=kept, inputs={"cases": fingerprint(cohort)}) as run:
+    inputs = {"cases": fingerprint(cohort)}
+    if scores is not None:
+        inputs["scores"] = hashlib.sha256(parquet_bytes(scores)).hexdigest()
+    with Run.open(out, verb="ood", settings=kept, inputs=inputs) as run:
         with _timed("acquiring", seconds):
             cohort, design = images.with_acquired(
                 cohort, design, settings.acquire, out, seed=settings.seed, jobs=jobs, progress=progress
             )
-        costs: dict[str, dict[str, float]] = {}
+        costs: dict[str, dict[str, Any]] = {}
         with _timed("training and scoring", seconds):
             if scores is None:
                 found, costs = _scored(cohort, design, methods, settings, out, jobs, progress)
@@ -89,7 +94,7 @@ def ood_cohort(
 
 def _scored(
     cohort: Cohort, design: Design, methods: MethodList, settings: Settings, out: Path, jobs: int, progress: bool
-) -> tuple[Scores, dict[str, dict[str, float]]]:
+) -> tuple[Scores, dict[str, dict[str, Any]]]:
     from medaudit.audits.ood.trainings import score_cases
 
     return score_cases(cohort, design, methods, settings, out, jobs=jobs, progress=progress)

@@ -40,10 +40,6 @@ class Scores:
         place = {int(row): i for i, row in enumerate(self.rows)}
         return np.asarray([place[int(row)] for row in rows], dtype=np.int64)
 
-    def base(self, task: str) -> int:
-        """Return the index of the method whose predictions are gated: the first."""
-        return 0
-
     def frame(self, case_ids: Sequence[str], classes: Mapping[str, Sequence[str]]) -> pl.DataFrame:
         """Return the table that is kept: a row a case, task, seed, method and score."""
         ids = pl.Series("case_id", [case_ids[row] for row in self.rows])
@@ -109,8 +105,12 @@ def scores_of(frame: pl.DataFrame, design: Design, case_ids: Sequence[str], sour
         if task not in tasks:
             continue
         place = methods.index(method), tasks.index(task), seeds.index(seed)
-        joined = wanted.join(part.unique("case_id", keep="first", maintain_order=True), on="case_id", how="left",
-                             maintain_order="left")  # fmt: skip
+        twice = part["case_id"].filter(part["case_id"].is_duplicated())
+        if len(twice):
+            raise DataError(
+                f"{source}: case {twice[0]} has several {method} {score} of task {task}, seed {seed}; expected one"
+            )
+        joined = wanted.join(part, on="case_id", how="left", maintain_order="left")
         found = joined["value"].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
         bad = np.flatnonzero(~np.isfinite(found))
         if bad.size:

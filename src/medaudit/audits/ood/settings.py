@@ -68,6 +68,8 @@ class Settings:
             )
         if len(set(self.tasks)) < len(self.tasks):
             raise UsageError(f"a task is named twice: {', '.join(self.tasks)}")
+        if len(set(self.ood)) < len(self.ood):
+            raise UsageError(f"an --ood is named twice: {'; '.join(self.ood)}")
         if not self.ood and not self.acquire:
             raise UsageError(
                 "no shift: say with --ood EXPRESSION which cases are out of distribution, or --acquire NAME"

@@ -16,7 +16,7 @@ from medaudit.audits.ood.design import NOVEL, UNKNOWN, Design, ShiftSet, match_t
 from medaudit.audits.ood.scores import Scores
 from medaudit.audits.ood.settings import Settings
 from medaudit.metrics.ranking_draws import ranking_draws
-from medaudit.metrics.selective import scod_loss
+from medaudit.metrics.selective import augrc, scod_loss
 from medaudit.statistics.patients import patient_weights
 
 DETECTION = ("auroc", "fpr95_ood_pos", "fpr95_id_pos", "aupr_out", "aupr_in")
@@ -40,6 +40,10 @@ class Gate:
     """Of the gated predictor on test cases, (S,)."""
     accuracy_out: np.ndarray
     """On shifted cases; NaN where their classes are novel."""
+    own_accuracy: np.ndarray
+    """Of each method's own predictions of this task on test cases, (M, S)."""
+    own_augrc: np.ndarray
+    """Of each method's own predictions, gated by its own score, (M, S): methods at unequal accuracy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,10 +107,13 @@ def study(
     return Study(design, scores, settings, results)
 
 
-def error_of(scores: Scores, design: Design, task: str, places: np.ndarray) -> np.ndarray:
-    """Return the error (S, n) of the task's first method on cases; 1 where the class is novel, NaN where unknown."""
+def error_of(scores: Scores, design: Design, task: str, places: np.ndarray, method: int = 0) -> np.ndarray:
+    """Return the error (S, n) of a task's predictions on cases; 1 where the class is novel, NaN where unknown.
+
+    The predictions of the first method are the ones that are gated.
+    """
     codes = design.task(task).codes[scores.rows[places]]
-    predicted = scores.predicted[scores.base(task), scores.tasks.index(task)][:, places]
+    predicted = scores.predicted[method, scores.tasks.index(task)][:, places]
     wrong = (predicted != codes).astype(np.float64)
     wrong[:, codes == UNKNOWN] = np.nan
     return wrong
@@ -156,6 +163,7 @@ def _set(
                 {name: _over_seeds(over[name].reshape(-1, *shape), seeds) for name in ABSTENTION},
                 loss,
                 *_accuracy(design, scores, task, places, shifted, novel),
+                *_own(design, scores, task, places, shifted, part.shift, settings),
             )
         )
     others = {}
@@ -180,15 +188,16 @@ def _set(
 
 
 def _loss(
-    design: Design, scores: Scores, task: str, places: np.ndarray, shifted: np.ndarray, shift: str, settings: Settings
-) -> tuple[np.ndarray, bool]:
+    design: Design, scores: Scores, task: str, places: np.ndarray, shifted: np.ndarray, shift: str, settings: Settings,
+    method: int = 0,
+) -> tuple[np.ndarray, bool]:  # fmt: skip
     """Return the loss (S, n) of accepting a case, and whether any shifted case's class is novel.
 
     Where classes hold on both sides it is the error. Where they are novel, or the question has no answer (the trimester
     of a breast: an anatomy shift whose classes are all unknown), SCOD's: an error costs 1 - c among cases in
     distribution, an accepted shifted case costs c (spec 1.5).
     """
-    wrong = error_of(scores, design, task, places)
+    wrong = error_of(scores, design, task, places, method)
     codes = design.task(task).codes[scores.rows[places]]
     pointless = shift == "anatomy" and bool((codes[shifted] == UNKNOWN).all())
     novel = pointless or bool((codes[shifted] == NOVEL).any())
@@ -204,6 +213,21 @@ def _accuracy(
     inside = 1 - np.nanmean(wrong[:, ~shifted], axis=1)
     outside = np.full(len(wrong), np.nan) if novel else 1 - np.nanmean(wrong[:, shifted], axis=1)
     return inside, outside
+
+
+def _own(
+    design: Design, scores: Scores, task: str, places: np.ndarray, shifted: np.ndarray, shift: str, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return accuracy on test cases and AUGRC (M, S) of each method with its own predictions and its own score."""
+    t = scores.tasks.index(task)
+    accuracy, area = np.empty((2, len(scores.methods), scores.seeds))
+    for m in range(len(scores.methods)):
+        loss, _ = _loss(design, scores, task, places, shifted, shift, settings, m)
+        accuracy[m] = 1 - np.nanmean(error_of(scores, design, task, places, m)[:, ~shifted], axis=1)
+        for s in range(scores.seeds):
+            known = np.isfinite(loss[s])
+            area[m, s] = augrc(scores.values[m, t, s, places][known], loss[s][known])
+    return accuracy, area
 
 
 def _over_seeds(drawn: np.ndarray, seeds: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ depend on how many. A training that was killed goes on at its last checkpoint; w
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -51,18 +52,15 @@ class Unit:
 
 def score_cases(
     cohort: Cohort, design: Design, methods: MethodList, settings: Settings, out: Path, *, jobs: int, progress: bool
-) -> tuple[Scores, dict[str, dict[str, float]]]:
-    """Return the scores of all methods, tasks and seeds, and what each method cost: ``passes`` and ``seconds`` a case.
+) -> tuple[Scores, dict[str, dict[str, Any]]]:
+    """Return the scores of all methods, tasks and seeds, and what each method cost and remarked.
+
+    ``passes`` and ``seconds`` a case, and ``notes``: what it says of itself, with the task, once for all its seeds.
 
     Raises DataError as reading, the training loop and the methods do.
     """
     recipe = replace(CLASSIFIERS[settings.preset], flip=settings.flip)
     _forget_other_inputs(out, cohort, design)
-    with bar("preparing images", progress) as show:
-        prepare(
-            cohort, (), (recipe.side, recipe.side), out / PREPARED, jobs=jobs,
-            progress=partial(show, total=len(cohort)), letterbox=True,
-        )  # fmt: skip
     shared: dict[str, Any] = {
         "design": design,
         "out": out,
@@ -72,13 +70,19 @@ def score_cases(
     }
     everything = units(design, methods, settings)
     left = [unit for unit in everything if not _marker(out, design, unit).exists()]
+    pairs = [(t, s) for s in range(settings.seeds) for t in range(len(design.tasks))]
+    wanted = [pair for pair in pairs if not _scores_file(out, design, *pair).exists()]
+    if left or wanted:
+        with bar("preparing images", progress) as show:
+            prepare(
+                cohort, (), (recipe.side, recipe.side), out / PREPARED, jobs=jobs,
+                progress=partial(show, total=len(cohort)), letterbox=True,
+            )  # fmt: skip
     processes = 1 if settings.device != "cpu" else jobs
     with bar("training", progress) as show:
         work = in_processes(partial(_train, **shared), left, processes)
         for _ in show(work, total=len(everything), left=len(left)):
             pass
-    pairs = [(t, s) for s in range(settings.seeds) for t in range(len(design.tasks))]
-    wanted = [pair for pair in pairs if not _scores_file(out, design, *pair).exists()]
     with bar("scoring", progress) as show:
         work = in_processes(partial(_score, methods=methods, **shared), wanted, processes)
         for _ in show(work, total=len(pairs), left=len(wanted)):
@@ -87,7 +91,7 @@ def score_cases(
 
 
 def units(design: Design, methods: MethodList, settings: Settings) -> list[Unit]:
-    """Return the trainings that the methods need, seed by seed; a classifier's unit makes its SWAG posterior too."""
+    """Return the trainings that the methods need, seed by seed."""
     needed = {need for name in methods.names for need in METHODS[name].needs} | {"classifier"}
     members = max([int(c.options.get("members", 5)) for c in methods.methods if c.name == "ensemble"] or [1])
     made = []
@@ -126,7 +130,8 @@ def _train(
     with one_thread(settings.device):
         if unit.kind == "swag":
             base = _folder(out, design, Unit(unit.task, unit.seed, "classifier", 0))
-            if not (base / "model.pt").exists():  # its own unit may not be done yet, and two must not write one folder
+            # Its own unit may be under way, and two must not write one folder: only its marker says that it is whole.
+            if not _marker(out, design, Unit(unit.task, unit.seed, "classifier", 0)).exists():
                 base = folder / "base"
                 kinds.fit(of, images, task.codes.tolist(), rows, recipe, base, device=settings.device)
             model = kinds.restored(of, base)
@@ -149,12 +154,16 @@ def _score(
     with one_thread(settings.device):
         evidence = evidence_of(design, settings, recipe, out, case_ids, t, seed, methods)
         arrays: dict[str, Any] = {}
-        costs: dict[str, dict[str, float]] = {}
+        costs: dict[str, dict[str, Any]] = {}
         for choice in methods.methods:
             start = time.perf_counter()
             said = METHODS[choice.name].score(evidence, **choice.options)
             seconds = time.perf_counter() - start
-            costs[choice.name] = {"passes": said.passes, "seconds": seconds / len(evidence.test)}
+            costs[choice.name] = {
+                "passes": said.passes,
+                "seconds": seconds / len(evidence.test),
+                "notes": said.notes,
+            }
             arrays[f"{choice.name}/predicted"] = said.probabilities.argmax(axis=1)
             for name, values in said.scores.items():
                 bad = np.flatnonzero(~np.isfinite(values))
@@ -223,18 +232,22 @@ def _rows(design: Design, task: Task, part: str) -> list[int]:
 
 def _gathered(
     out: Path, design: Design, methods: MethodList, settings: Settings
-) -> tuple[Scores, dict[str, dict[str, float]]]:
+) -> tuple[Scores, dict[str, dict[str, Any]]]:
     shape = (len(methods.methods), len(design.tasks), settings.seeds, len(design.scored))
     values, predicted = np.empty(shape), np.empty(shape, dtype=np.int64)
     others: dict[str, np.ndarray] = {}
-    costs: dict[str, dict[str, float]] = {}
+    costs: dict[str, dict[str, Any]] = {}
     for t in range(shape[1]):
         for s in range(shape[2]):
             with np.load(_scores_file(out, design, t, s), allow_pickle=False) as found:
                 spent = json.loads(found["costs"].tobytes())
                 for m, choice in enumerate(methods.methods):
                     predicted[m, t, s] = found[f"{choice.name}/predicted"]
-                    entry = costs.setdefault(choice.name, {"passes": spent[choice.name]["passes"], "seconds": 0.0})
+                    entry = costs.setdefault(
+                        choice.name, {"passes": spent[choice.name]["passes"], "seconds": 0.0, "notes": []}
+                    )
+                    said = [f"{choice.name} of {design.tasks[t].name}: {note}" for note in spent[choice.name]["notes"]]
+                    entry["notes"] += [note for note in said if note not in entry["notes"]]
                     entry["seconds"] += spent[choice.name]["seconds"] / (shape[1] * shape[2])
                     for key in found.files:
                         name, _, score = key.partition("/")
@@ -252,7 +265,8 @@ def _gathered(
 
 def _forget_other_inputs(out: Path, cohort: Cohort, design: Design) -> None:
     """Remove what was made of other images or another deal of the patients than those of now."""
-    now = fingerprint(cohort, ()) + str(design.train.tolist()) + str([task.codes.tolist() for task in design.tasks])
+    dealt = (design.train.tolist(), design.scored.tolist(), [task.codes.tolist() for task in design.tasks])
+    now = hashlib.sha256(f"{fingerprint(cohort, ())} {dealt}".encode()).hexdigest()
     record = out / "trained-on.txt"
     if record.exists() and record.read_text() == now:
         return
