@@ -1,6 +1,7 @@
 """Cases acquired anew carry their patient and their classes; two datasets become one without losing a file."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from medaudit.audits.ood.design import plan
 from medaudit.audits.ood.images import acquisitions, grey, merged, montage, trivial_cues, with_acquired
 from medaudit.audits.ood.settings import Settings
-from medaudit.cohort import Cohort, Role
+from medaudit.cohort import Cohort, Role, Source
 from medaudit.errors import DataError, UsageError
 
 
@@ -72,6 +73,8 @@ def test_two_datasets_become_one(tmp_path: Path) -> None:
     assert whole.table["patient_id"].n_unique() == 23
     for case, row in zip(whole.cases("image"), whole.table.iter_rows(named=True), strict=True):
         assert grey(case).shape[0] == (30 if row["dataset"] == "theirs" else 40)
+    owed = replace(theirs, source=Source("B", "CC BY 4.0", "Bee et al. 2020"))
+    assert "theirs: Bee et al. 2020" in merged(ours, owed)[0].notes
     with pytest.raises(UsageError, match="both datasets are called"):
         merged(ours, ours)
 

@@ -113,7 +113,8 @@ def merged(cohort: Cohort, other: Cohort) -> tuple[Cohort, str]:
         table,
         cohort.root,
         {"image": Role("image_path")},
-        notes=(*cohort.notes, *other.notes),
+        # A cohort has one source: what the other dataset's users owe stands among what a reader must know.
+        notes=(*cohort.notes, *other.notes, *((f"{other.name}: {other.source.citation}",) if other.source else ())),
         source=cohort.source,
     )
     return whole, f'dataset == "{other.name}"'
