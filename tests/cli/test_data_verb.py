@@ -15,8 +15,13 @@ def test_the_list_names_every_dataset_and_simulator(medaudit):
     assert names == {
         "african-planes": "dataset",
         "breast-lesions-usg": "dataset",
+        "ddi": "dataset",
         "fetal-planes-db": "dataset",
+        "fitzpatrick17k": "dataset",
+        "isic": "dataset",
         "medmnist": "dataset",
+        "pad-ufes-20": "dataset",
+        "ph2-patches": "dataset",
         "fetal-ultrasound": "simulator",
         "hc18": "dataset",
         "mama-mia": "dataset",
@@ -28,7 +33,7 @@ def test_the_list_names_every_dataset_and_simulator(medaudit):
     assert all(name in shown.out for name in names)
 
 
-@pytest.mark.parametrize("name", ["hc18", "mama-mia", "breast-lesions-usg"])
+@pytest.mark.parametrize("name", ["hc18", "mama-mia", "breast-lesions-usg", "fitzpatrick17k", "ddi"])
 def test_a_dataset_says_what_its_users_owe(medaudit, name):
     about = medaudit("data", "describe", name, "--json").json
     assert about["name"] == name

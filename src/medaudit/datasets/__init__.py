@@ -6,7 +6,19 @@ import difflib
 from pathlib import Path
 
 from medaudit.cohort import Cohort
-from medaudit.datasets import african_planes, breast_lesions_usg, fetal_planes_db, hc18, mama_mia, medmnist
+from medaudit.datasets import (
+    african_planes,
+    breast_lesions_usg,
+    ddi,
+    fetal_planes_db,
+    fitzpatrick17k,
+    hc18,
+    isic,
+    mama_mia,
+    medmnist,
+    pad_ufes_20,
+    ph2_patches,
+)
 from medaudit.datasets.dataset import Dataset, check, unknown
 from medaudit.datasets.simulators import (
     SIMULATORS,
@@ -20,10 +32,15 @@ from medaudit.errors import DataError, UsageError
 DATASETS: dict[str, Dataset] = {
     "african-planes": african_planes.DATASET,
     "breast-lesions-usg": breast_lesions_usg.DATASET,
+    "ddi": ddi.DATASET,
     "fetal-planes-db": fetal_planes_db.DATASET,
+    "fitzpatrick17k": fitzpatrick17k.DATASET,
     "hc18": hc18.DATASET,
+    "isic": isic.DATASET,
     "mama-mia": mama_mia.DATASET,
     "medmnist": medmnist.DATASET,
+    "pad-ufes-20": pad_ufes_20.DATASET,
+    "ph2-patches": ph2_patches.DATASET,
 }
 """The datasets on disk, by the name that ``--dataset`` takes."""
 
