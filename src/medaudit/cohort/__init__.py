@@ -5,7 +5,7 @@ from medaudit.cohort.expression import columns_of, describe_values, matches
 from medaudit.cohort.folds import folds, split
 from medaudit.cohort.geometry import check_geometry, on_common_grid
 from medaudit.cohort.grouping import Factor, Grouping, Groups, numeric
-from medaudit.cohort.reading import grey_image, read_image, read_mask
+from medaudit.cohort.reading import colour_image, grey_image, read_image, read_mask
 from medaudit.cohort.table import read_table
 from medaudit.cohort.volume import Volume
 from medaudit.cohort.writing import mask_ending, write_mask
@@ -21,6 +21,7 @@ __all__ = [
     "Source",
     "Volume",
     "check_geometry",
+    "colour_image",
     "columns_of",
     "describe_values",
     "folds",

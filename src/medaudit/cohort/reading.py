@@ -48,6 +48,24 @@ def grey_image(case: Case) -> np.ndarray:
     return array[..., :3].mean(axis=-1) if image.colour else array
 
 
+def colour_image(case: Case) -> np.ndarray:
+    """Return a case's ``image`` as float32 (row, column, 3), a grey one three times; DataError naming the case.
+
+    Raises DataError for a volume too.
+    """
+    path = case.files["image"]
+    if path is None:
+        raise DataError(f"case {case.case_id}: the table gives no file for its image; drop the case")
+    try:
+        image = read_image(path, spacing_mm=case.spacing_mm)
+    except DataError as error:
+        raise DataError(f"case {case.case_id}: {error}") from None
+    array = np.asarray(image.array, dtype=np.float32)
+    if array.ndim != (3 if image.colour else 2):
+        raise DataError(f"case {case.case_id}: the image is {array.shape}; expected a picture, not a volume")
+    return array[..., :3] if image.colour else np.repeat(array[..., None], 3, axis=-1)
+
+
 def read_mask(
     path: str | Path,
     *,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from joblib import Parallel, cpu_count, delayed
 from numpy.lib.format import open_memmap
 from torch.nn.functional import interpolate
 
-from medaudit.cohort import EMPTY, Case, Cohort, Role, grey_image, read_mask
-from medaudit.errors import DataError
+from medaudit.cohort import EMPTY, Case, Cohort, Role, colour_image, grey_image, read_mask
+from medaudit.errors import DataError, UsageError
 from medaudit.training.checkpoint import replace
 
 _ASKED_FOR_SHAPE = 50  # cases that decide the grid: a median of more would hardly differ
@@ -30,7 +30,8 @@ _ASKED_FOR_SHAPE = 50  # cases that decide the grid: a median of more would hard
 class Prepared:
     """The cases of a cohort on one grid, in its order.
 
-    ``images`` (n, 1, *grid) float16, each case with mean 0 and SD 1, or from 0 to 1 where they were letterboxed.
+    ``images`` (n, channels, *grid) float16, each case with mean 0 and SD 1, or from 0 to 1 where it was letterboxed or
+    cropped.
     ``masks`` maps a role to (n, *grid) uint8: the
     part of each cell that is foreground, times 255.
     """
@@ -66,30 +67,33 @@ def grid_of(cohort: Cohort, longest: int, multiple: int) -> tuple[int, ...]:
 
 def prepare(
     cohort: Cohort, roles: Sequence[str], grid: tuple[int, ...], folder: Path, *, jobs: int = 1, progress: Any = iter,
-    letterbox: bool = False,
+    framing: str = "stretch", channels: int = 1,
 ) -> Prepared:  # fmt: skip
     """Return the cohort's images and the masks of ``roles`` on ``grid``; they lie in ``folder``, and stay there.
 
     A case without a file of a role has an empty mask there: who trains on it must not choose it. Called again, it
     makes only the cases that are not there yet; a case whose files changed makes all anew. ``progress`` wraps the
-    iterator of finished cases. ``letterbox`` pads each image with its lowest value to the grid's proportions, so that
-    nothing is stretched and proportions are no cue, and keeps its grey levels: 8-bit images over 255, others over their
-    own range. Raises DataError naming the case that cannot be read.
+    iterator of finished cases. ``framing``: ``stretch``, to mean 0 and SD 1; ``letterbox`` pads each image with its
+    lowest value to the grid's proportions, so that nothing is stretched and proportions are no cue; ``crop`` takes the
+    middle, so that there is no border to be drawn. The latter two keep grey levels: 8-bit images over 255, others over
+    their own range. ``channels``: 1, or 3 for colours as they are. Raises DataError naming the case that cannot be
+    read.
     """
     cases = list(cohort.cases("image", *roles))
-    wanted = json.dumps({"grid": grid, "cases": fingerprint(cohort, roles), "letterbox": letterbox})
+    wanted = json.dumps({"grid": grid, "cases": fingerprint(cohort, roles), "framing": framing, "channels": channels})
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "prepared.json"
     if not record.exists() or record.read_text() != wanted:
         record.unlink(missing_ok=True)
-        for name, shape, dtype in _arrays(len(cases), roles, grid):
+        for name, shape, dtype in _arrays(len(cases), roles, grid, channels):
             open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=shape).flush()
         replace(record, wanted.encode())
     done = open_memmap(folder / "done.npy", mode="r+")
     left = [i for i in range(len(cases)) if not done[i]]
     workers = min(cpu_count() if jobs < 0 else max(1, jobs), max(1, len(left)))
     tasks = (
-        delayed(_prepare_case)(i, cases[i], dict(cohort.roles), tuple(roles), grid, folder, letterbox) for i in left
+        delayed(_prepare_case)(i, cases[i], dict(cohort.roles), tuple(roles), grid, folder, framing, channels)
+        for i in left
     )
     for _ in progress(Parallel(n_jobs=workers, return_as="generator_unordered", inner_max_num_threads=1)(tasks)):
         pass
@@ -111,34 +115,65 @@ def resized(array: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     return interpolate(tensor, size=grid, mode=mode, align_corners=False, antialias=False)[0, 0].numpy()
 
 
-def letterboxed(image: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
-    """Return a 2-D ``image`` padded to the grid's proportions, on the grid, from 0 to 1 (float32)."""
-    low, high = float(image.min()), float(image.max())
-    # Grey levels tell one scanner from another: an 8-bit image keeps them, whatever its own range.
-    floor, span = (0.0, 255.0) if low >= 0 and 1 < high <= 255 else (low, max(high - low, 1e-6))
+def letterboxed(image: np.ndarray, grid: tuple[int, ...], ends: tuple[float, float] | None = None) -> np.ndarray:
+    """Return a 2-D ``image`` padded to the grid's proportions, on the grid, from 0 to 1 (float32).
+
+    ``ends``: the least and the largest value of all its channels; default: its own.
+    """
+    low, high = ends or (float(image.min()), float(image.max()))
     rows, columns = image.shape
     scale = max(rows / grid[0], columns / grid[1])
     tall, wide = max(rows, round(grid[0] * scale)), max(columns, round(grid[1] * scale))
     padded = np.full((tall, wide), low, dtype=np.float32)
     top, left = (tall - rows) // 2, (wide - columns) // 2
     padded[top : top + rows, left : left + columns] = image
-    return (resized(padded, grid) - floor) / span
+    return _from_0_to_1(resized(padded, grid), low, high)
+
+
+def cropped(image: np.ndarray, grid: tuple[int, ...], ends: tuple[float, float] | None = None) -> np.ndarray:
+    """Return the middle of a 2-D ``image`` in the grid's proportions, on the grid, from 0 to 1 (float32)."""
+    low, high = ends or (float(image.min()), float(image.max()))
+    return _from_0_to_1(resized(middle(image, grid), grid), low, high)
+
+
+def middle(image: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """Return the largest part in the middle of ``image`` (row, column) that has the grid's proportions."""
+    rows, columns = image.shape
+    scale = min(rows / grid[0], columns / grid[1])
+    tall, wide = max(1, round(grid[0] * scale)), max(1, round(grid[1] * scale))
+    top, left = (rows - tall) // 2, (columns - wide) // 2
+    return image[top : top + tall, left : left + wide]
+
+
+def _from_0_to_1(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    # Grey levels tell one scanner from another: an 8-bit image keeps them, whatever its own range.
+    floor, span = (0.0, 255.0) if low >= 0 and 1 < high <= 255 else (low, max(high - low, 1e-6))
+    return (image - floor) / span
+
+
+FRAMINGS: dict[str, Callable[..., np.ndarray]] = {"stretch": resized, "letterbox": letterboxed, "crop": cropped}
+"""How an image is brought to the grid."""
 
 
 def _prepare_case(
     i: int, case: Case, roles: Mapping[str, Role], wanted: tuple[str, ...], grid: tuple[int, ...], folder: Path,
-    letterbox: bool,
+    framing: str, channels: int,
 ) -> int:  # fmt: skip
     """Write case ``i`` into its row of each array, and only then mark it as done."""
-    image = grey_image(case)
-    if len(image.shape) != len(grid):
+    if framing not in FRAMINGS:
+        raise UsageError(f"framing is '{framing}'; expected one of {', '.join(FRAMINGS)}")
+    image = grey_image(case) if channels == 1 else colour_image(case)[..., :channels]
+    if len(image.shape) != len(grid) + (channels > 1):
         raise DataError(f"case {case.case_id}: the image has {len(image.shape)} dimensions, others {len(grid)}")
-    if letterbox:
-        scaled = letterboxed(image, grid)
-    else:
-        small = resized(image, grid)
+    planes = [image] if channels == 1 else [image[..., c] for c in range(channels)]
+    if framing == "stretch":
+        small = np.stack([resized(plane, grid) for plane in planes])
         scaled = (small - small.mean()) / max(float(small.std()), 1e-6)
-    open_memmap(folder / "images.npy", mode="r+")[i, 0] = scaled
+    else:
+        # One range for all channels: a range each would change the colours.
+        ends = float(image.min()), float(image.max())
+        scaled = np.stack([FRAMINGS[framing](plane, grid, ends) for plane in planes])
+    open_memmap(folder / "images.npy", mode="r+")[i] = scaled
     for role in wanted:
         mask = open_memmap(folder / f"{role}.npy", mode="r+")
         path = case.files[role]
@@ -149,18 +184,20 @@ def _prepare_case(
             volume = read_mask(path, label=roles[role].label, fill=roles[role].fill, spacing_mm=case.spacing_mm)
         except DataError as error:
             raise DataError(f"case {case.case_id}: {error}") from None
-        if volume.shape != image.shape:
+        if volume.shape != planes[0].shape:
             raise DataError(
-                f"case {case.case_id}: the {role} mask is {volume.shape}, the image {image.shape}; "
+                f"case {case.case_id}: the {role} mask is {volume.shape}, the image {planes[0].shape}; "
                 "expected one grid for both"
             )
-        mask[i] = np.rint(255 * resized(volume.array, grid))
+        mask[i] = np.rint(255 * resized(middle(volume.array, grid) if framing == "crop" else volume.array, grid))
     open_memmap(folder / "done.npy", mode="r+")[i] = True
     return i
 
 
-def _arrays(n: int, roles: Sequence[str], grid: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...], type]]:
-    yield "images", (n, 1, *grid), np.float16
+def _arrays(
+    n: int, roles: Sequence[str], grid: tuple[int, ...], channels: int
+) -> Iterator[tuple[str, tuple[int, ...], type]]:
+    yield "images", (n, channels, *grid), np.float16
     for role in roles:
         yield role, (n, *grid), np.uint8
     yield "done", (n,), np.bool_

@@ -76,7 +76,7 @@ def score_cases(
         with bar("preparing images", progress) as show:
             prepare(
                 cohort, (), (recipe.side, recipe.side), out / PREPARED, jobs=jobs,
-                progress=partial(show, total=len(cohort)), letterbox=True,
+                progress=partial(show, total=len(cohort)), framing="letterbox",
             )  # fmt: skip
     processes = 1 if settings.device != "cpu" else jobs
     with bar("training", progress) as show:
