@@ -12,6 +12,7 @@ from medaudit.cohort import Cohort
 from medaudit.datasets.image_plants import IMAGE_PLANTS
 from medaudit.datasets.simulate_dce import simulate_dce
 from medaudit.datasets.simulate_scores import SCORE_PLANTS, simulate_scores
+from medaudit.datasets.simulate_skin import SKIN_PLANTS, simulate_skin
 from medaudit.datasets.simulate_ultrasound import ULTRASOUND_PLANTS, simulate_ultrasound
 from medaudit.errors import UsageError
 
@@ -45,7 +46,13 @@ PICTURES = {
         "B-mode frames of fetal phantoms: five planes, four devices, patients and operators as factors of their own",
         ULTRASOUND_PLANTS,
         simulate_ultrasound,
-    )
+    ),
+    "skin": Simulator(
+        "skin",
+        "pictures of skin from two-layer optics: six types, four diagnoses, the same geometry at any tone",
+        SKIN_PLANTS,
+        simulate_skin,
+    ),
 }
 """Simulators of images with attributes to be told from them, without masks."""
 
