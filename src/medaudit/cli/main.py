@@ -8,7 +8,7 @@ import sys
 import typer
 
 from medaudit import __version__
-from medaudit.cli import data, demo, diagnose, labels, metrics, ood, report, ruler, scores
+from medaudit.cli import data, demo, diagnose, labels, metrics, ood, report, ruler, scores, vae
 from medaudit.errors import DataError, UsageError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("scores")(scores.scores)
 app.command("ruler")(ruler.ruler)
 app.command("diagnose")(diagnose.diagnose)
 app.command("ood")(ood.ood)
+app.command("vae")(vae.vae)
 app.command("metrics")(metrics.metrics)
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)

@@ -90,6 +90,14 @@ def shares(text: str) -> tuple[float, float, float]:
     return a, b, c
 
 
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """Return numbers from ``0,0.25,0.5``; UsageError naming the option."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text}: expected numbers with commas, as 0,0.25,0.5") from None
+
+
 def table(path: Path) -> pl.DataFrame:
     """Return a table of scores: CSV, TSV, XLSX or Parquet."""
     return read_table(path)

@@ -60,7 +60,7 @@ def delta_e_2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     turn = np.where(np.abs(h2 - h1) == 180, h2 - h1, turn)
     d_l, d_c = l2 - l1, c2 - c1
     d_h = np.where(grey, 0.0, 2 * np.sqrt(c1 * c2) * np.sin(np.radians(turn / 2)))
-    l, c = (l1 + l2) / 2, (c1 + c2) / 2
+    light, c = (l1 + l2) / 2, (c1 + c2) / 2
     around = np.abs(h1 - h2) > 180
     h = np.where(around, (h1 + h2 + np.where(h1 + h2 < 360, 360, -360)) / 2, (h1 + h2) / 2)
     h = np.where(grey, h1 + h2, h)
@@ -68,7 +68,7 @@ def delta_e_2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         1 - 0.17 * np.cos(np.radians(h - 30)) + 0.24 * np.cos(np.radians(2 * h))
         + 0.32 * np.cos(np.radians(3 * h + 6)) - 0.20 * np.cos(np.radians(4 * h - 63))
     )  # fmt: skip
-    s_l = 1 + 0.015 * (l - 50) ** 2 / np.sqrt(20 + (l - 50) ** 2)
+    s_l = 1 + 0.015 * (light - 50) ** 2 / np.sqrt(20 + (light - 50) ** 2)
     s_c, s_h = 1 + 0.045 * c, 1 + 0.015 * c * t
     rotation = -2 * np.sqrt(c**7 / (c**7 + 25.0**7)) * np.sin(np.radians(60 * np.exp(-(((h - 275) / 25) ** 2))))
     l_, c_, h_ = d_l / s_l, d_c / s_c, d_h / s_h

@@ -1,8 +1,8 @@
 """A simulated cohort of skin pictures: tone, diagnosis and camera as factors of their own, rendered from optics.
 
 Tone is melanin and nothing else (:mod:`skin_optics`), geometry knows no tone (:mod:`skin_phantom`). So with the plant
-``pairs`` every patient is seen twice, once in light and once in dark skin, and a difference between the two is optics or
-learning, never anatomy.
+``pairs`` every patient is seen twice, once in light and once in dark skin, and a difference between the two is optics
+or learning, never anatomy.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ MELANIN_OF_TYPE: Mapping[int, tuple[float, float]] = {
 }  # fmt: skip
 """Melanin volume fractions that stand for Fitzpatrick types: our choice, by the ITA that they give."""
 
-SHARES_OF_DARK = {"nevus": 0.30, "melanoma": 0.10, "vascular": 0.175, "inflammation": 0.425}
-"""Diagnoses of dark skin under ``confounded``; light skin has a quarter of each. Their total variation is 0.225."""
+SHARES_OF_DARK = {"nevus": 0.30, "melanoma": 0.05, "vascular": 0.175, "inflammation": 0.475}
+"""Diagnoses of dark skin under ``confounded``; light skin has a quarter of each. Their total variation is 0.275,
+as between I to III and IV to VI in Fitzpatrick17k."""
 
 ARTEFACT_KINDS = ("ink", "ruler", "patch")
 

@@ -51,6 +51,7 @@ from medaudit.statistics.multiplicity import benjamini_hochberg, holm
 from medaudit.statistics.patients import patient_weights
 from medaudit.statistics.permutation import PermutationTest, permutation_test
 from medaudit.statistics.ppi import PoweredMeans, prediction_powered_means
+from medaudit.statistics.rank_correlation import spearman, spearman_draws
 from medaudit.statistics.ranks import ChiSquareTest, PairwiseRanks, dunn, kruskal_wallis, van_elteren
 from medaudit.statistics.regression import (
     FTest,
@@ -68,6 +69,7 @@ from medaudit.statistics.standardise import Standardised, standardised
 from medaudit.statistics.thresholds import Sweep, success, threshold_sweep, top_fraction
 from medaudit.statistics.trend import Trend, spline_trend
 from medaudit.statistics.triangle import bounded_gap, bounded_means, jaccard_bounds, jaccard_distance
+from medaudit.statistics.two_level import two_level
 from medaudit.statistics.two_way import TwoWay, two_way
 from medaudit.statistics.verdict import MIN_CLUSTERS, Decision, confounding_verdict, three_way
 
@@ -156,6 +158,8 @@ __all__ = [
     "simultaneous",
     "skewness",
     "slope",
+    "spearman",
+    "spearman_draws",
     "spline_trend",
     "standard_errors",
     "standardised",
@@ -165,6 +169,7 @@ __all__ = [
     "threshold_sweep",
     "top_fraction",
     "tost",
+    "two_level",
     "two_way",
     "van_elteren",
     "wilson",

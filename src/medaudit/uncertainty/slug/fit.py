@@ -46,8 +46,8 @@ def fit(
     ``loader`` gives the training images (N, C, H, W), the same in every pass: tensors, tuples that begin with one, or
     mappings with ``image``; without augmentation. ``params``: ``all``, or the ``decoder`` at fixed codes. ``rank``
     eigenpairs of Σ J^T H J are kept. ``residual_variance`` s² defaults to the mean squared residual over them,
-    ``prior_precision`` α to the marginal likelihood's (``marginal``). ``max_images`` bounds a pass; eigenvalues are then
-    multiplied up to ``training_images`` (default: those that were used). ``block`` vectors are multiplied at a time
+    ``prior_precision`` α to the marginal likelihood's (``marginal``). ``max_images`` bounds a pass; eigenvalues are
+    then multiplied up to ``training_images`` (default: those that were used). ``block`` vectors are multiplied at once
     (default: the image's channels, at least 2). ``sketch``: keep that many numbers of each vector instead of all, by
     the recurrence without reorthogonalisation; only the global score is then to be had. ``checkpoint``: a file from
     which a fit that was killed goes on. ``progress`` is told products done and in all.
@@ -78,8 +78,14 @@ def fit(
     total = training_images or seen.images
     if total < seen.images:
         raise UsageError(f"training_images is {total}; the pass alone has {seen.images}")
-    this: dict[str, Any] = {"model": model.fingerprint(), "data": seen.fingerprint, "seed": seed, "block": block, "variance": variance,
-            "likelihood": type(chosen).__name__, "sketch": sketch or 0}  # fmt: skip
+    this: dict[str, Any] = {
+        "model": model.fingerprint(),
+        "data": seen.fingerprint,
+        "seed": seed,
+        "block": block,
+        "variance": variance,
+        "likelihood": type(chosen).__name__,
+    }
     depth = depth or -(-max(rank, int(1.25 * rank)) // block)
     done = 0
 

@@ -313,7 +313,7 @@ def _used(chain: Chain, images: Tensor, over: str) -> set[str]:
         hint = (
             "an in-place operation: write x = x + y for x += y, and inplace=False"
             if "in-place" in text.lower() or "inplace" in text.lower() or "in place" in text.lower()
-            else "an operation without a forward derivative, or a view of memory in another order: call .contiguous() first"
+            else "an operation without a forward derivative, or a view of memory in another order: call .contiguous()"
         )
         raise UsageError(f"the model cannot be differentiated ({text}); most often {hint}") from None
     return used

@@ -124,7 +124,8 @@ def describe(state: SlugState) -> str:
     f = state.fitted
     return (
         f"SLUG over {f.params} parameters (P = {f.parameters:,}): {len(state.values)} eigenpairs of the GGN of "
-        f"{f.images:,} images by {f.products} products ({f.converged} with a residual of at most {f.tolerance:g} of the largest), "
+        f"{f.images:,} images by {f.products} products ({f.converged} with a residual of at most {f.tolerance:g} of "
+        "the largest), "
         f"holding {100 * f.captured:.0f} % of its trace; s² = {f.residual_variance:.3g}, "
         f"prior precision {f.prior_precision:.3g}, {f.weights} weights, {f.likelihood} likelihood."
     )

@@ -1,0 +1,122 @@
+"""What one trained VAE does with images: errors of its reconstructions, and what its uncertainties say of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medaudit.audits.generative.settings import Settings
+from medaudit.errors import UsageError
+from medaudit.metrics import reconstruction
+from medaudit.networks.perceptual import PerceptualDistance
+from medaudit.networks.vae import MeanEncoder, Vae
+from medaudit.uncertainty import generators, slug
+
+BATCH = 64
+
+ERRORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "normalised_error": reconstruction.normalised_error,
+    "squared_error": reconstruction.squared_error,
+    "absolute_error": reconstruction.mean_absolute_error,
+    "dssim": lambda images, made: 1 - reconstruction.ssim(images, made),
+    "delta_e": reconstruction.delta_e,
+}
+"""By name: images and reconstructions (N, H, W, C) from 0 to 1 to an error each, (N,); larger is worse."""
+
+
+def perceptual_of(settings: Settings) -> PerceptualDistance | None:
+    """Return the perceptual distance of the settings, ``None`` where no trained backbone is installed.
+
+    Raises UsageError where it was asked for and cannot be had: never a backbone that was not trained.
+    """
+    if settings.perceptual_weights is not None:
+        backbone, colon, file = settings.perceptual_weights.partition(":")
+        if not colon:
+            raise UsageError(
+                f"--perceptual-weights {settings.perceptual_weights}: expected BACKBONE:FILE, as vgg16:w.pth"
+            )
+        return PerceptualDistance(backbone, weights=file)
+    try:
+        return PerceptualDistance()
+    except UsageError:
+        if settings.perceptual or settings.metric == "perceptual":
+            raise
+        return None
+
+
+def reconstructed(model: Vae, images: np.ndarray) -> np.ndarray:
+    """Return the mean reconstructions of images (N, C, H, W), cut to 0 to 1 as a picture is."""
+    with torch.no_grad():
+        made = [model.reconstruct(batch) for batch in tensors(images)]
+    return torch.cat(made).clamp(0, 1).numpy()
+
+
+def errors_of(model: Vae, images: np.ndarray, distance: PerceptualDistance | None) -> dict[str, np.ndarray]:
+    """Return the errors of images (N, C, H, W) by name, (N,); those in colour only where there are colours."""
+    made = reconstructed(model, images)
+    first, second = (np.moveaxis(array, 1, -1) for array in (np.clip(images, 0, 1), made))
+    colour = images.shape[1] == 3
+    found = {name: error(first, second) for name, error in ERRORS.items() if colour or name != "delta_e"}
+    if distance is not None:
+        with torch.no_grad():
+            parts = [distance(a, b) for a, b in zip(tensors(images), tensors(made), strict=True)]
+        found["perceptual"] = torch.cat(parts).double().numpy()
+    return found
+
+
+def tensors(images: np.ndarray) -> list[Tensor]:
+    """Return images as float32 batches (n, C, H, W)."""
+    return list(torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).split(BATCH))
+
+
+def fitted(
+    model: Vae, images: np.ndarray, rows: np.ndarray, settings: Settings, *, seed: int, folder: Path | None = None,
+    params: str = "all",
+) -> slug.SlugState:  # fmt: skip
+    """Return SLUG's posterior from (at most ``slug_images`` of) the training images; a fit that was killed goes on."""
+    chosen = np.random.default_rng((seed, 41)).permutation(rows)[: settings.slug_images]
+    training = torch.from_numpy(np.asarray(images[np.sort(chosen)], dtype=np.float32))
+    return slug.fit(
+        MeanEncoder(model.encoder), model.decoder, list(training.split(BATCH)), rank=settings.rank, params=params,
+        training_images=len(rows), seed=seed, checkpoint=None if folder is None else folder / f"krylov-{params}.pt",
+    )  # fmt: skip
+
+
+def uncertainties_of(
+    model: Vae, images: np.ndarray, rows: np.ndarray, test: np.ndarray, settings: Settings, *, seed: int,
+    folder: Path | None = None,
+) -> tuple[dict[str, np.ndarray], list[str]]:  # fmt: skip
+    """Return the scores of ``test`` (N, C, H, W) by name, (N,) each, and what is to be said of them.
+
+    ``rows`` are the training cases in ``images``. The last is an oracle: it is the error itself.
+    """
+    batches = tensors(test)
+    found: dict[str, np.ndarray] = {}
+    notes: list[str] = []
+    if settings.rank:
+        state = fitted(model, images, rows, settings, seed=seed, folder=folder)
+        said = slug.score(
+            state, torch.from_numpy(test), relative_error=None, min_probes=2, max_probes=settings.probes, seed=seed
+        )
+        found |= {"slug": said.score, "rho": said.rho, "jacobian": said.jacobian}
+        part = float(np.median(said.error / said.score))
+        notes.append(
+            f"SLUG's standard error over {settings.probes} probes is {100 * part:.0f} % of the score (median image); "
+            f"{slug.describe(state)}"
+        )
+    found |= generators.encoder_scores(model, batches)
+    found["latent_monte_carlo"] = generators.latent_monte_carlo(model, batches, settings.probes, seed)[0]
+    variance = float(np.mean(reconstruction.squared_error(*_pictures(model, images, rows))))
+    found["negative_elbo"] = generators.negative_elbo(model, batches, variance, 8, seed)
+    found["squared_error_oracle"] = generators.squared_errors(model, batches)[0]
+    return found, notes
+
+
+def _pictures(model: Vae, images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return some training images and their reconstructions, (N, H, W, C)."""
+    some = np.asarray(images[np.sort(rows[:500])], dtype=np.float32).clip(0, 1)
+    return np.moveaxis(some, 1, -1), np.moveaxis(reconstructed(model, some), 1, -1)
