@@ -8,7 +8,7 @@ import sys
 import typer
 
 from medaudit import __version__
-from medaudit.cli import data, demo, diagnose, labels, metrics, ood, report, ruler, scores, vae
+from medaudit.cli import data, demo, diagnose, labels, metrics, ood, report, ruler, scores, slug, vae
 from medaudit.errors import DataError, UsageError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("ruler")(ruler.ruler)
 app.command("diagnose")(diagnose.diagnose)
 app.command("ood")(ood.ood)
 app.command("vae")(vae.vae)
+app.command("slug")(slug.slug)
 app.command("metrics")(metrics.metrics)
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)

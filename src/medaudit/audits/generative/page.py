@@ -76,12 +76,7 @@ def looks(result: Study, cohort: Cohort, out: Path) -> Section:
     """Images and reconstructions of both groups, by the first training at the balanced share."""
     at = result.settings.balanced
     folder = trainings.Unit(at, 0).folder(out, result.settings.shares)
-    images = (
-        opened(out / trainings.PREPARED, cohort.case_ids, ()).images if (out / trainings.PREPARED).exists() else None
-    )
-    if images is None:
-        trainings.prepare_images(cohort, trainings.restored(folder).shape, out, jobs=-1, progress=False)
-        images = opened(out / trainings.PREPARED, cohort.case_ids, ()).images
+    images = opened(out / trainings.PREPARED, cohort.case_ids, ()).images
     model = trainings.restored(folder)
     error = result.measured.errors[result.settings.metric][at, 0]
     pictures = []

@@ -18,6 +18,8 @@ from medaudit.cohort import Cohort
 from medaudit.errors import UsageError
 from medaudit.report import Finding, Run
 
+CASES = "cases"
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -32,7 +34,8 @@ def generative_cohort(
 ) -> Outcome:
     """Return the study of how well VAEs reconstruct a cohort's ``image``, by group; writes it to ``out``.
 
-    The trained models stay in ``out``, for ``medaudit slug``. Raises UsageError and DataError as its parts do.
+    The trained models, and the images at their size, stay in ``out``, for ``medaudit slug``. Raises UsageError
+    and DataError as its parts do.
     """
     if "image" not in cohort.roles:
         raise UsageError(f"{cohort.name}: say where the images are with --image COLUMN or TEMPLATE")
@@ -52,10 +55,11 @@ def generative_cohort(
         answers = findings(result)
         seconds["statistics"] = time.perf_counter() - start
         run.write_measurements(frame(result, cohort))
+        # `medaudit slug` asks more of these models: it needs who is who, and the images as they saw them.
+        run.write_measurements(cohort.table, CASES)
         run.write_findings(answers)
         run.write_report(page(result, answers, cohort, recipe, run, out, seconds))
         run.finish()
-        trainings.tidy(out)
     return Outcome(result, answers)
 
 

@@ -188,11 +188,6 @@ def losses(out: Path, settings: Settings) -> Iterator[tuple[float, int, float]]:
                 yield share, seed, float(last[names.index("error")])
 
 
-def tidy(out: Path) -> None:
-    """Remove what only a run that is under way needs: the images on their grid."""
-    shutil.rmtree(out / PREPARED, ignore_errors=True)
-
-
 def _file(out: Path, unit: Unit) -> Path:
     return out / MEASURED / f"share-{unit.share}-seed-{unit.seed}.npz"
 
