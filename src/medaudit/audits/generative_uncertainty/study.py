@@ -80,7 +80,7 @@ def study(
     )
     once = np.ones((1, weights.shape[1]), dtype=weights.dtype)
     patients = tuple(len(np.unique(clusters[minority == g])) for g in (False, True))
-    found = {name: _found(name, scored, artefacts, clusters, weights, once) for name in scored.clean}
+    found = {name: found_of(name, scored, artefacts, clusters, weights) for name in scored.clean}
     return Study(
         design,
         settings,
@@ -97,11 +97,11 @@ def study(
     )
 
 
-def _found(
-    name: str, scored: Scored, artefacts: Mapping[str, np.ndarray], clusters: np.ndarray, weights: np.ndarray,
-    once: np.ndarray,
-) -> Found:  # fmt: skip
+def found_of(
+    name: str, scored: Scored, artefacts: Mapping[str, np.ndarray], clusters: np.ndarray, weights: np.ndarray
+) -> Found:
     """Return what a score finds. An edited image and its original are one patient's: they are drawn together."""
+    once = np.ones((1, weights.shape[1]), dtype=weights.dtype)
     clean, edited = scored.clean[name][0], scored.edited[name][0]
     own = clusters[scored.sources]
     people = len(np.unique(own))
