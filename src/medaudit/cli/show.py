@@ -32,15 +32,21 @@ class Terminal(Console):
         raise BrokenPipeError
 
 
-def findings(found: Iterable[Finding], *, out: Path | None, json: bool, quiet: bool) -> None:
-    """Print the findings as a table, or all of them as JSON; nothing where ``quiet``."""
+def findings(
+    found: Iterable[Finding], *, out: Path | None, json: bool, quiet: bool, first: Iterable[Finding] | None = None
+) -> None:
+    """Print the findings as a table, or all of them as JSON; nothing where ``quiet``.
+
+    ``first``: those of the report's first screen, where it has not all; default: problems found, and main questions.
+    """
     found = list(found)
     if json:
         print(json_.dumps([finding.as_dict() for finding in found], indent=1, allow_nan=False))
         return
     if quiet:
         return
-    shown = [f for f in found if f.verdict == "supported" or f.id.split(":")[0] in ("gap", "ruler", "gate")]
+    main = [f for f in found if f.verdict == "supported" or f.id.split(":")[0] in ("gap", "ruler", "gate")]
+    shown = main if first is None else list(first)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("verdict", no_wrap=True)
     table.add_column("finding", style="bold", overflow="fold", max_width=34)

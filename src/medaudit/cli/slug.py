@@ -68,6 +68,7 @@ def slug(
 
     Example: medaudit slug --run runs/vae --pixel-maps --out runs/slug
     """
+    from medaudit.audits.generative_uncertainty.findings import cards
     from medaudit.audits.generative_uncertainty.run import uncertainty_of_run
     from medaudit.audits.generative_uncertainty.settings import Settings
     from medaudit.cli import show, sources
@@ -81,4 +82,4 @@ def slug(
         min_patients=min_patients,
     )  # fmt: skip
     result = uncertainty_of_run(run, settings, out=out, jobs=jobs, progress=not quiet)
-    show.findings(result.findings, out=out, json=json, quiet=quiet)
+    show.findings(result.findings, out=out, json=json, quiet=quiet, first=cards(result.findings))

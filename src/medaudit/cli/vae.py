@@ -89,6 +89,7 @@ def vae(
 
     Example: medaudit vae --simulate skin --group tone --shares 0,0.5,1 --seeds 3 --preset fast --out runs/vae
     """
+    from medaudit.audits.generative.findings import cards
     from medaudit.audits.generative.run import generative_cohort
     from medaudit.audits.generative.settings import Settings
     from medaudit.cli import show, sources
@@ -105,4 +106,4 @@ def vae(
         roles={"image": image}, cluster=cluster, label=None, jobs=jobs, progress=not quiet,
     )  # fmt: skip
     result = generative_cohort(cohort, settings, out=out, jobs=jobs, progress=not quiet)
-    show.findings(result.findings, out=out, json=json, quiet=quiet)
+    show.findings(result.findings, out=out, json=json, quiet=quiet, first=cards(result.findings, metric))

@@ -9,14 +9,18 @@ from medaudit.errors import DataError
 from medaudit.statistics.estimate import Estimate
 
 
-def two_level(name: str, point: np.ndarray, draws: np.ndarray, *, n: int, patients: int, unit: str = "") -> Estimate:
+def two_level(
+    name: str, point: np.ndarray, draws: np.ndarray, *, n: int, patients: int, unit: str = "", null: float = 0.0,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Estimate:  # fmt: skip
     """Return the mean of ``point`` (S,), a value for each training, with an interval for both kinds of chance.
 
     ``draws`` (B, S) are the values under resampled patients, the same patients for all trainings. Its variance is that
     of the resampled mean, plus the variance between trainings over S; the degrees of freedom are Satterthwaite's from
     ``patients`` - 1 and S - 1, because a normal interval from three seeds is a third too narrow. ``extra`` holds the
     interval of each kind of chance alone (``image_low``, ``seed_low`` ...), the 90 % limits of both, and the standard
-    errors. One training has no seed part: both limits are then those of the cases (``trainings`` 1 says so).
+    errors. p is of the value being ``null``, two-sided; limits are cut to ``bounds``, which no value can leave. One
+    training has no seed part: both limits are then those of the cases (``trainings`` 1 says so).
     Raises DataError for other shapes.
     """
     point, draws = np.asarray(point, dtype=np.float64), np.asarray(draws, dtype=np.float64)
@@ -35,12 +39,16 @@ def two_level(name: str, point: np.ndarray, draws: np.ndarray, *, n: int, patien
     half_90 = error * float(student.ppf(0.95, freedom))
     low, high = np.nanquantile(mean, [0.025, 0.975]) if np.isfinite(mean).any() else (np.nan, np.nan)
     of_seed = float(student.ppf(0.975, seed_freedom)) * by_seed**0.5 if seeds > 1 else float("nan")
-    p = 2 * float(student.sf(abs(value) / error, freedom)) if error > 0 else float("nan")
+    p = 2 * float(student.sf(abs(value - null) / error, freedom)) if error > 0 else float("nan")
+
+    def cut(limit: float) -> float:
+        return float(np.clip(limit, *bounds))
+
     return Estimate(
         name=name,
         value=value,
-        low=value - half,
-        high=value + half,
+        low=cut(value - half),
+        high=cut(value + half),
         p=p,
         n=n,
         method="bootstrap of patients and variance between trainings, Satterthwaite's t",
@@ -48,10 +56,10 @@ def two_level(name: str, point: np.ndarray, draws: np.ndarray, *, n: int, patien
         extra={
             "image_low": float(low),
             "image_high": float(high),
-            "seed_low": value - of_seed,
-            "seed_high": value + of_seed,
-            "low_90": value - half_90,
-            "high_90": value + half_90,
+            "seed_low": cut(value - of_seed),
+            "seed_high": cut(value + of_seed),
+            "low_90": cut(value - half_90),
+            "high_90": cut(value + half_90),
             "se_image": by_case**0.5,
             "se_seed": by_seed**0.5,
             "trainings": float(seeds),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from medaudit.audits.conclude import Draft, Judge, conclude, insufficient
+from medaudit.audits.generative import words
 from medaudit.audits.generative.study import WORST, Ratio, Study, as_ratio
 from medaudit.report import Finding, Verdict
 from medaudit.statistics import Estimate
@@ -15,15 +16,18 @@ from medaudit.statistics import Estimate
 NOTICED = 0.7
 """An AUROC below which nobody would be warned; our choice, printed with each finding."""
 
-WORDS = {
-    "squared_error": "squared error",
-    "normalised_error": "error over the image's own variance",
-    "absolute_error": "absolute error",
-    "dssim": "1 - SSIM",
-    "delta_e": "colour difference (CIEDE2000)",
-    "perceptual": "perceptual distance",
-}
-"""How a metric is said in a sentence."""
+ORACLE = "squared_error_oracle"
+"""The error itself: shown beside the scores, and no finding."""
+MAIN = ("gap", "explained", "representation", "metric_decides")
+
+
+def cards(found: list[Finding], metric: str) -> list[Finding]:
+    """Return the findings of the first screen: the gap and its causes, and what SLUG and the encoder say of it."""
+    main = [f for f in found if f.id.split(":")[0] in MAIN and (not f.id.startswith("gap:") or f.id.endswith(metric))]
+    scores = [
+        f for f in found if f.id.startswith(("silent:", "blind:")) and f.id.endswith((":slug", ":encoder_variance"))
+    ]
+    return [*main, *scores]
 
 
 def findings(result: Study) -> list[Finding]:
@@ -60,9 +64,10 @@ def drafts(result: Study) -> Iterator[Draft]:
         if name != main:
             yield _gap(result, name, primary=False)
     for name in result.judged:
-        yield _silent(result, name)
+        if name != ORACLE:
+            yield _silent(result, name)
     for name in result.judged:
-        if name not in ("squared_error_oracle",):
+        if name != ORACLE:
             yield _blind(result, name)
             yield _brightness(result, name)
 
@@ -72,7 +77,7 @@ def _gap_question(result: Study, metric: str) -> str:
     share = result.settings.shares[result.settings.balanced]
     return (
         f"With {100 * share:.0f} % {minority} among the training images, is {minority} reconstructed worse than "
-        f"{majority} ({WORDS.get(metric, metric)})?"
+        f"{majority} ({words.metric(metric)})?"
     )
 
 
@@ -85,7 +90,7 @@ def _gap(result: Study, metric: str, *, primary: bool) -> Draft:
 
     def judge(adjusted: Estimate) -> tuple[Verdict, str]:
         times = f"{estimate.value:.2f} times ({estimate.low:.2f} to {estimate.high:.2f})"
-        said = WORDS.get(metric, metric)
+        said = words.metric(metric)
         if adjusted.p_adjusted < 0.05 and logs.low > 0:
             return "supported", f"{minority} is reconstructed worse than {majority}: {times} the {said}."
         if adjusted.p_adjusted < 0.05 and logs.high < 0:
@@ -176,7 +181,7 @@ def _disagreement(result: Study) -> Draft:
     def judge(adjusted: Estimate) -> tuple[Verdict, str]:
         if worse and better:
             return "supported", (
-                f"The metric decides who is worse off: {minority} by {_listed(worse)}, {majority} by {_listed(better)}."
+                f"The metric decides who is worse off: {minority} by {_by(worse)}, {majority} by {_by(better)}."
             )
         if len(worse) == len(result.ratios) or len(better) == len(result.ratios):
             return "refuted", f"All {len(result.ratios)} metrics agree on who is worse off."
@@ -195,6 +200,7 @@ def _disagreement(result: Study) -> Draft:
 def _silent(result: Study, score: str) -> Draft:
     k = 0
     share = result.settings.shares[k]
+    name = words.score(score)
     estimate = result.judged[score].for_group[k]
     _, minority = result.design.groups
     gap = result.ratios[result.settings.metric][k].estimate
@@ -208,37 +214,39 @@ def _silent(result: Study, score: str) -> Draft:
                 f"The model shows no evident loss on {trained}: there is nothing to warn of ({said}).",
             )
         if estimate.high < NOTICED:
-            return "supported", f"{score} does not flag {trained}: {said}."
+            return "supported", f"{words.capital(name)} does not flag {trained}: {said}."
         if estimate.low > NOTICED:
-            return "refuted", f"{score} flags {trained}: {said}."
-        return "insufficient", f"These data cannot tell whether {score} flags {trained}: {said}."
+            return "refuted", f"{words.capital(name)} flags {trained}: {said}."
+        return "insufficient", f"These data cannot tell whether {name} flags {trained}: {said}."
 
     return Draft(
-        f"silent:{result.design.attribute}:{score}", f"Does {score} stay silent about a group that training neglected?",
+        f"silent:{result.design.attribute}:{score}", f"Does {name} stay silent about a group that training neglected?",
         {}, estimate, judge, rests_on=(f"silent: the whole interval below an AUROC of {NOTICED:g}", *_rests(result)),
     )  # fmt: skip
 
 
 def _blind(result: Study, score: str) -> Draft:
     at = result.settings.balanced
+    name = words.score(score)
     estimate = result.judged[score].for_worst[at]
 
     def judge(adjusted: Estimate) -> tuple[Verdict, str]:
         said = f"AUROC {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
         what = f"the worst {100 * WORST:.0f} % of reconstructions"
         if estimate.high < NOTICED:
-            return "supported", f"{score} does not find {what}: {said}."
+            return "supported", f"{words.capital(name)} does not find {what}: {said}."
         if estimate.low > NOTICED:
-            return "refuted", f"{score} finds {what}: {said}."
-        return "insufficient", f"These data cannot tell whether {score} finds {what}: {said}."
+            return "refuted", f"{words.capital(name)} finds {what}: {said}."
+        return "insufficient", f"These data cannot tell whether {name} finds {what}: {said}."
 
     return Draft(
-        f"blind:{score}", f"Does {score} miss the worst reconstructions?", {}, estimate, judge,
+        f"blind:{score}", f"Does {name} miss the worst reconstructions?", {}, estimate, judge,
         rests_on=(f"blind: the whole interval below an AUROC of {NOTICED:g}", *_rests(result)),
     )  # fmt: skip
 
 
 def _brightness(result: Study, score: str) -> Draft:
+    name = words.score(score)
     estimate = result.judged[score].follows_brightness[result.settings.balanced]
     bright = result.judged[score].with_luminance[result.settings.balanced]
     error = result.judged[score].with_error[result.settings.balanced]
@@ -246,13 +254,13 @@ def _brightness(result: Study, score: str) -> Draft:
     def judge(adjusted: Estimate) -> tuple[Verdict, str]:
         said = f"rho {bright.value:.2f} with brightness, {error.value:.2f} with error"
         if estimate.low > 0 and adjusted.p_adjusted < 0.05:
-            return "supported", f"{score} follows the image's brightness more than its error: {said}."
+            return "supported", f"{words.capital(name)} follows the image's brightness more than its error: {said}."
         if estimate.high < 0:
-            return "refuted", f"{score} follows error more than brightness: {said}."
-        return "insufficient", f"{score} follows brightness and error about alike: {said}."
+            return "refuted", f"{words.capital(name)} follows error more than brightness: {said}."
+        return "insufficient", f"{words.capital(name)} follows brightness and error about alike: {said}."
 
     return Draft(
-        f"brightness:{score}", f"Is {score} a measure of brightness rather than of error?", {}, estimate, judge,
+        f"brightness:{score}", f"Is {name} a measure of brightness rather than of error?", {}, estimate, judge,
         rests_on=("|Spearman with mean luminance| minus Spearman with error, at the balanced share", *_rests(result)),
     )  # fmt: skip
 
@@ -274,6 +282,5 @@ def _rests(result: Study) -> tuple[str, ...]:
     )
 
 
-def _listed(names: list[str]) -> str:
-    words = [WORDS.get(name, name) for name in names]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _by(names: list[str]) -> str:
+    return words.listed([words.metric(name) for name in names])

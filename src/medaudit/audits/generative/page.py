@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.generative import trainings
-from medaudit.audits.generative.findings import NOTICED, WORDS
+from medaudit.audits.generative import trainings, words
+from medaudit.audits.generative.findings import NOTICED, cards
 from medaudit.audits.generative.judge import reconstructed
 from medaudit.audits.generative.study import FORETOLD, WORST, Study, as_ratio
 from medaudit.cohort import Cohort
@@ -36,12 +36,14 @@ def page(
     """Return the report's content."""
     majority, minority = result.design.groups
     source = cohort.source
+    shown = cards(found, result.settings.metric)
+    rest = words.further(found, shown)
     return Report(
         title="Does the generator draw everybody equally well?",
         subtitle=f"{cohort.name}: {minority} against {majority}",
         headline=headline(found),
-        answers=[Answer.of(finding) for finding in found],
-        sections=list(sections(result, cohort, out)),
+        answers=[Answer.of(finding) for finding in shown],
+        sections=[*sections(result, cohort, out), *([rest] if rest else [])],
         methods=methods_text(result, recipe),
         citations=[*CITATIONS, *([source.citation] if source else [])],
         limits=limits(result, cohort, out),
@@ -109,12 +111,12 @@ def by_metric(result: Study) -> Section:
         ratio = entries[at]
         shown = as_ratio(ratio.estimate, "")
         rows.append(
-            {"group": WORDS.get(name, name), "value": shown.value, "low": shown.low, "high": shown.high,
+            {"group": words.metric(name), "value": shown.value, "low": shown.low, "high": shown.high,
              "n": shown.n}
         )  # fmt: skip
         cells.append(
             (
-                WORDS.get(name, name),
+                words.metric(name),
                 *(numerals.number(mean) for mean in ratio.means),
                 numerals.with_interval(shown.value, shown.low, shown.high),
                 numerals.interval(shown.extra["image_low"], shown.extra["image_high"]),
@@ -155,7 +157,7 @@ def by_share(result: Study) -> Section:
         for k, entry in enumerate(result.ratios[main])
     ]
     drawn = figures.lines(
-        curves, title=f"{WORDS.get(main, main).capitalize()} by share of {minority}",
+        curves, title=f"{words.metric(main).capitalize()} by share of {minority}",
         x=f"{minority} among the training images [%]", y="mean error", groups=result.design.groups, points=True,
         note="Means over test images and trainings. The number of training images is the same at every share.",
     )  # fmt: skip
@@ -165,7 +167,7 @@ def by_share(result: Study) -> Section:
             shown = as_ratio(entry.estimate, "")
             rows.append(
                 (
-                    WORDS.get(name, name),
+                    words.metric(name),
                     f"{100 * shares[k]:.0f} %",
                     *(numerals.number(mean) for mean in entry.means),
                     numerals.with_interval(shown.value, shown.low, shown.high),
@@ -173,15 +175,15 @@ def by_share(result: Study) -> Section:
             )
     cross = result.crossing[main]
     if np.isfinite(cross.value):
-        words = (
+        said = (
             f"Both have one error at {100 * cross.value:.0f} % {minority} "
             f"({100 * cross.low:.0f} to {100 * cross.high:.0f} %)."
         )
     else:
-        words = "The curves do not cross between the shares that were tried."
+        said = "The curves do not cross between the shares that were tried."
     return Section(
         "What does representation change?",
-        words,
+        said,
         figures=[Figure(drawn, "Error by share", "Two lines, one a group: mean error over the minority's share.")],
         tables=[
             Table(
@@ -197,7 +199,7 @@ def by_share(result: Study) -> Section:
 def by_mix(result: Study) -> Section:
     """The gap raw, and at one mix of the strata."""
     rows = [
-        (WORDS.get(name, name), _cell(found.raw), _cell(found.adjusted), _cell(found.change))
+        (words.metric(name), _cell(found.raw), _cell(found.adjusted), _cell(found.change))
         for name, found in result.mix.items()
         if not found.reason
     ]
@@ -215,7 +217,7 @@ def flagged(result: Study) -> Section:
     shares = [f"{100 * share:.0f} %" for share in result.settings.shares]
     names = list(result.judged)
     cells = [
-        {"column": shares[k], "line": name, "value": judged.for_group[k].value}
+        {"column": shares[k], "line": words.score(name), "value": judged.for_group[k].value}
         for name, judged in result.judged.items()
         for k in range(len(shares))
     ]
@@ -227,7 +229,7 @@ def flagged(result: Study) -> Section:
     at = result.settings.balanced
     rows = [
         (
-            name,
+            words.score(name),
             _cell(judged.for_group[0]),
             _cell(judged.for_worst[at]),
             _cell(judged.with_error[at]),
@@ -240,7 +242,7 @@ def flagged(result: Study) -> Section:
     return Section(
         "Which uncertainty says so?",
         f"For the group: at {shares[0]} {minority}. For the worst {100 * WORST:.0f} % of reconstructions, and the rank "
-        f"correlations with error ({WORDS[FORETOLD]}): at {shares[at]}.",
+        f"correlations with error ({words.metric(FORETOLD)}): at {shares[at]}.",
         figures=[Figure(svg, "AUROC for the group", "A row an uncertainty, a column a share.")],
         tables=[
             Table(
@@ -267,7 +269,7 @@ def abstention(result: Study) -> Section:
         for g, group in enumerate(result.design.groups):
             inside = result.minority == bool(g)
             curve = risk_coverage(result.measured.scores[name][at, 0, inside], scaled[inside])
-            label = f"{name}: {group}"
+            label = f"{words.score(name)}: {group}"
             names.append(label)
             keep = np.unique(np.linspace(0, len(curve.coverage) - 1, 50).astype(int))
             rows += [
@@ -290,7 +292,12 @@ def checks(result: Study) -> Section:
     """Is a score a measure of brightness?"""
     at = result.settings.balanced
     rows = [
-        (name, _cell(judged.with_luminance[at]), _cell(judged.with_error[at]), _cell(judged.follows_brightness[at]))
+        (
+            words.score(name),
+            _cell(judged.with_luminance[at]),
+            _cell(judged.with_error[at]),
+            _cell(judged.follows_brightness[at]),
+        )
         for name, judged in result.judged.items()
     ]
     return Section(

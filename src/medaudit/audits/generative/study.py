@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from medaudit.statistics import (
 
 WORST = 0.1
 """The share of reconstructions that count as the worst."""
+AUROC: Any = {"null": 0.5, "bounds": (0.0, 1.0)}
 FORETOLD = "squared_error"
 """The error that uncertainties are judged by: all of them but rho are in its units, or bounds on its likelihood."""
 
@@ -204,11 +206,16 @@ def judged(
     for k in range(len(values)):
         args = (np.ascontiguousarray(values[k]), minority, None, clusters)
         point, drawn = (ranking_draws(*args, w)["auroc"] for w in (once, weights))
-        group.append(two_level("AUROC", point[0], drawn, n=n, patients=people))
+        group.append(two_level("AUROC", point[0], drawn, n=n, patients=people, **AUROC))
         pairs = [_worst(values[k, s], error[k, s], clusters, once, weights) for s in range(values.shape[1])]
         worst.append(
             two_level(
-                "AUROC", np.asarray([p for p, _ in pairs]), np.stack([d for _, d in pairs], 1), n=n, patients=people
+                "AUROC",
+                np.asarray([p for p, _ in pairs]),
+                np.stack([d for _, d in pairs], 1),
+                n=n,
+                patients=people,
+                **AUROC,
             )
         )
         pooled.append(_correlation(values[k], error[k], clusters, weights))
@@ -240,7 +247,9 @@ def _correlation(values: np.ndarray, error: np.ndarray, clusters: np.ndarray, we
     """Return Spearman's correlation of (S, n) with (S, n), averaged over seeds."""
     once = np.ones((1, weights.shape[1]))
     point, drawn = (spearman_draws(values, error, clusters, w) for w in (once, weights))
-    return two_level("Spearman's rho", point[0], drawn, n=values.shape[1], patients=len(np.unique(clusters)))
+    return two_level(
+        "Spearman's rho", point[0], drawn, n=values.shape[1], patients=len(np.unique(clusters)), bounds=(-1.0, 1.0)
+    )
 
 
 def _beats(

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from medaudit import __version__
+from medaudit.audits.generative import words
 from medaudit.audits.generative.findings import NOTICED
 from medaudit.audits.generative.page import CITATIONS
 from medaudit.audits.generative_uncertainty import scoring
-from medaudit.audits.generative_uncertainty.findings import FOLLOWS, ORACLES
+from medaudit.audits.generative_uncertainty.findings import FOLLOWS, ORACLES, cards
 from medaudit.audits.generative_uncertainty.methods import SCORES
 from medaudit.audits.generative_uncertainty.study import Study
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
@@ -25,12 +26,14 @@ def page(
     result: Study, found: list[Finding], name: str, run: Run, out: Path, first: int, seconds: Mapping[str, float]
 ) -> Report:
     """Return the report's content; ``first`` is the place of the first share among the earlier run's."""
+    shown = cards(found)
+    rest = words.further(found, shown)
     return Report(
         title="Does the generator know when it does not know?",
         subtitle=f"{name}: {result.design.groups[1]} neglected, foreign content unseen",
         headline=headline(found),
-        answers=[Answer.of(finding) for finding in found],
-        sections=list(sections(result, out, first)),
+        answers=[Answer.of(finding) for finding in shown],
+        sections=[*sections(result, out, first), *([rest] if rest else [])],
         methods=methods_text(result),
         citations=list(CITATIONS),
         limits=limits(result),
@@ -97,7 +100,7 @@ def follows(result: Study) -> Section:
     k = len(result.scored.shares) - 1
     names = [name for name in result.judged if name not in ORACLES]
     rows = [
-        {"group": name, "value": e.value, "low": e.low, "high": e.high, "n": e.n}
+        {"group": words.score(name), "value": e.value, "low": e.low, "high": e.high, "n": e.n}
         for name in names
         for e in [result.judged[name].with_error[k]]
     ]
@@ -105,7 +108,7 @@ def follows(result: Study) -> Section:
     majority, minority = result.design.groups
     table = [
         (
-            name,
+            words.score(name),
             SCORES.get(name, ""),
             *(_cell(judged.with_error[j]) for j in range(len(result.scored.shares))),
             *(_cell(one) for one in judged.within[k]),
@@ -137,13 +140,14 @@ def groups(result: Study) -> Section:
     shares = [f"{100 * share:g} %" for share in result.scored.shares]
     names = list(result.judged)
     cells = [
-        {"column": shares[k], "line": name, "value": result.judged[name].for_group[k].value}
+        {"column": shares[k], "line": words.score(name), "value": result.judged[name].for_group[k].value}
         for name in names
         for k in range(len(shares))
     ]
     minority = result.design.groups[1]
     svg = figures.heatmap(
-        cells, title=f"AUROC for {minority}, by its share of the training images", columns=shares, lines=names,
+        cells, title=f"AUROC for {minority}, by its share of the training images", columns=shares,
+        lines=[words.score(name) for name in names],
         low=0.0, high=1.0, note="0.5 is chance; below it the score is surer of the neglected group.",
     )  # fmt: skip
     worse = np.exp([result.worse.value, result.worse.low, result.worse.high])
@@ -162,19 +166,20 @@ def foreign(result: Study) -> Section:
     figures_ = []
     if edits:
         cells = [
-            {"column": edit, "line": name, "value": result.found[name].edits[edit].value}
+            {"column": edit, "line": words.score(name), "value": result.found[name].edits[edit].value}
             for name in names
             for edit in edits
         ]
         svg = figures.heatmap(
-            cells, title="AUROC for images with foreign content", columns=edits, lines=names, low=0.0, high=1.0,
+            cells, title="AUROC for images with foreign content", columns=edits,
+            lines=[words.score(name) for name in names], low=0.0, high=1.0,
             note="Edited images against the same images unedited. The control brings in nothing foreign.",
         )  # fmt: skip
         figures_.append(Figure(svg, "AUROC for foreign content", "A row a score, a column an edit."))
     mapped = [name for name in names if result.found[name].pixels]
     rows = [
         (
-            name,
+            words.score(name),
             edit,
             _cell(result.found[name].edits[edit]),
             *(_cell(result.found[name].pixels[edit][metric]) for metric in ("auroc", "average_precision", "best_iou")),
@@ -195,7 +200,9 @@ def foreign(result: Study) -> Section:
                 "had without knowing it.",
             )
         )
-    real = [(name, column, _cell(e)) for name in names for column, e in result.found[name].artefacts.items()]
+    real = [
+        (words.score(name), column, _cell(e)) for name in names for column, e in result.found[name].artefacts.items()
+    ]
     if real:
         tables.append(Table("Artefacts that the table names", ("Score", "Column", "AUROC"), real, "llr"))
     return Section(
@@ -210,17 +217,22 @@ def checks(result: Study) -> Section:
     """Brightness, the Jacobian, and signs: what a score must not be."""
     k = len(result.scored.shares) - 1
     rows = [
-        (name, _cell(judged.with_luminance[k]), _cell(judged.with_error[k]), _cell(judged.follows_brightness[k]))
+        (
+            words.score(name),
+            _cell(judged.with_luminance[k]),
+            _cell(judged.with_error[k]),
+            _cell(judged.follows_brightness[k]),
+        )
         for name, judged in result.judged.items()
     ]
     negative = sum(int((values < 0).sum()) for name, values in result.scored.clean.items() if name.startswith("slug"))
     rho = result.scored.clean.get("rho")
-    words = f"Negative SLUG scores: {negative} (must be 0). "
+    said = f"Negative SLUG scores: {negative} (must be 0). "
     if rho is not None:
-        words += f"rho on test images: {float(rho.min()):.3f} to {float(rho.max()):.3f}. "
+        said += f"ρ on test images: {float(rho.min()):.3f} to {float(rho.max()):.3f}. "
     return Section(
         "Self-checks",
-        words + "A score made from a Jacobian can follow how bright an image is instead of how well it is known: where "
+        said + "A score made from a Jacobian can follow how bright an image is instead of how well it is known: where "
         "the last column is above 0 it says more of brightness than of error.",
         tables=[
             Table("Rank correlations", ("Score", "With brightness", "With error", "|brightness| - error"), rows, "lrrr")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medaudit.audits.generative.design import Design
-from medaudit.audits.generative.study import Judged, judged
+from medaudit.audits.generative.study import AUROC, Judged, judged
 from medaudit.audits.generative_uncertainty.settings import Settings
 from medaudit.metrics.ranking_draws import ranking_draws
 from medaudit.statistics import Estimate, patient_weights, spearman_draws, two_level
@@ -111,7 +111,7 @@ def found_of(
         shifted = np.repeat([False, True], len(scored.sources))
         args = (np.ascontiguousarray(both), shifted, None, np.tile(own, 2))
         point, drawn = (ranking_draws(*args, w)["auroc"] for w in (once, weights))
-        edits[edit] = two_level("AUROC", point[0], drawn, n=both.shape[1], patients=people)
+        edits[edit] = two_level("AUROC", point[0], drawn, n=both.shape[1], patients=people, **AUROC)
         if name in scored.pixels:
             # An edit that fell outside of its image has no mask to be found.
             there = np.isfinite(scored.pixels[name][0, :, e]).all(axis=(0, 2))
@@ -127,7 +127,9 @@ def found_of(
             continue
         args = (np.ascontiguousarray(clean[:, known]), there[known] == 1, None, clusters[known])
         point, drawn = (ranking_draws(*args, w)["auroc"] for w in (once, weights))
-        real[column] = two_level("AUROC", point[0], drawn, n=int(known.sum()), patients=len(np.unique(clusters[known])))
+        real[column] = two_level(
+            "AUROC", point[0], drawn, n=int(known.sum()), patients=len(np.unique(clusters[known])), **AUROC
+        )
     return Found(edits, pixels, real)
 
 
@@ -136,7 +138,7 @@ def _mean(values: np.ndarray, own: np.ndarray, weights: np.ndarray) -> Estimate:
     cases = weights[:, own].astype(np.float64)
     with np.errstate(invalid="ignore"):
         drawn = cases @ values.T / cases.sum(axis=1)[:, None]
-    return two_level("mean over images", values.mean(axis=1), drawn, n=values.shape[1], patients=people)
+    return two_level("mean over images", values.mean(axis=1), drawn, n=values.shape[1], patients=people, **AUROC)
 
 
 def _beats(
