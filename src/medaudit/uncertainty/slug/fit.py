@@ -74,7 +74,9 @@ def fit(
     if not variance > 0:
         raise DataError("the training images are reconstructed without any error; give residual_variance")
     chosen = likelihood or Gaussian()
-    block = block or max(2, model.image_shape[0])
+    block = max(2, model.image_shape[0]) if block is None else block
+    if block < 1:
+        raise UsageError(f"block is {block}; expected 1 or more")
     total = training_images or seen.images
     if total < seen.images:
         raise UsageError(f"training_images is {total}; the pass alone has {seen.images}")
@@ -86,7 +88,7 @@ def fit(
         "variance": variance,
         "likelihood": type(chosen).__name__,
     }
-    depth = depth or -(-max(rank, int(1.25 * rank)) // block)
+    depth = -(-max(rank, int(1.25 * rank)) // block) if depth is None else depth
     done = 0
 
     def product(rows: Tensor) -> Tensor:

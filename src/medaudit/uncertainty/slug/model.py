@@ -253,15 +253,16 @@ def _check_modes(chain: nn.Module) -> None:
 def _check_outputs(chain: Chain, images: Tensor) -> None:
     try:
         with torch.no_grad():
+            codes = chain.encode(images)
+            if isinstance(codes, (tuple, list)):
+                raise UsageError(
+                    f"encode_mean returns {len(codes)} things; expected the mean alone: wrap the encoder so that the "
+                    "variance is left away"
+                )
             made = chain(images)
             again = chain(images)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise UsageError(f"the model cannot reconstruct the images: {_first_line(error)}") from None
-    if isinstance(made, (tuple, list)):
-        raise UsageError(
-            f"the model returns {len(made)} things; expected the reconstruction alone. Is encode_mean the encoder's "
-            "mean, without the variance?"
-        )
     if not isinstance(made, Tensor) or made.shape != images.shape:
         shape = tuple(made.shape[1:]) if isinstance(made, Tensor) else type(made).__name__
         raise UsageError(
