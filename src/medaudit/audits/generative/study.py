@@ -226,10 +226,10 @@ def judged(
         within.append((halves[0], halves[1]))
         light = np.broadcast_to(luminance, values[k].shape)
         bright.append(_correlation(values[k], light, clusters, weights))
-        with_light, with_error = (
-            (spearman_draws(values[k], other, clusters, w) for w in (once, weights)) for other in (light, error[k])
+        here, over = (
+            np.abs(spearman_draws(values[k], light, clusters, w)) - spearman_draws(values[k], error[k], clusters, w)
+            for w in (once, weights)
         )
-        here, over = ((np.abs(a) - b) for a, b in zip(with_light, with_error, strict=True))
         follows.append(two_level("|rho with luminance| - rho with error", here[0], over, n=n, patients=people))
     return Judged(tuple(group), tuple(worst), tuple(pooled), tuple(within), tuple(bright), tuple(follows))
 
