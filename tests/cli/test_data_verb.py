@@ -26,6 +26,7 @@ def test_the_list_names_every_dataset_and_simulator(medaudit):
         "hc18": "dataset",
         "mama-mia": "dataset",
         "breast-mri": "simulator",
+        "skin": "simulator",
         "mama-mia-scores": "simulator",
     }
     shown = medaudit("data", "list")

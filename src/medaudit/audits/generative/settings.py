@@ -9,6 +9,9 @@ from medaudit.errors import UsageError
 PRESETS = ("fast", "cpu", "gpu")
 """Of ``training.vae``; named here so that a wrong one is refused before torch is loaded."""
 
+METRICS = ("normalised_error", "squared_error", "absolute_error", "dssim", "delta_e", "perceptual")
+"""What a reconstruction is judged by; ``delta_e`` for colours only, ``perceptual`` where a backbone is installed."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -51,6 +54,8 @@ class Settings:
             raise UsageError(f"--test-share is {self.test_share}; expected more than 0 and less than 1")
         if self.preset not in PRESETS:
             raise UsageError(f"no preset is called '{self.preset}'; there are: {', '.join(PRESETS)}")
+        if self.metric not in METRICS:
+            raise UsageError(f"no metric is called '{self.metric}'; there are: {', '.join(METRICS)}")
         if self.train is not None and self.train < 8:
             raise UsageError(f"--train is {self.train}; expected 8 or more images")
         if self.rank < 0 or self.probes < 4 or self.slug_images < 1:
