@@ -54,7 +54,7 @@ def _ink(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
         alpha = np.maximum(alpha, rng.uniform(0.6, 0.9) * stroke)
     tint = _VIOLET * rng.uniform(0.8, 1.2)
     # Ink over skin multiplies what the skin sends back; a little is its own.
-    covered = image * tint / tint.max() * 0.55 + 0.35 * tint
+    covered = image * tint / tint.max() * 0.75 + 0.12 * tint
     return image * (1 - alpha[..., None]) + covered * alpha[..., None], alpha > 0.15
 
 
@@ -62,9 +62,10 @@ def _ruler(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.
     """A scale along one side: ticks a millimetre, every 5th and 10th longer, on white or clear plastic."""
     rows, columns = image.shape[:2]
     side = min(rows, columns)
-    along, across = _turned(rows, columns, rng.integers(0, 4) * np.pi / 2 + rng.normal(0, 0.12))
-    edge = rng.uniform(0.55, 0.8)
-    depth = across - edge * 0.5
+    turn = int(rng.integers(0, 4))
+    along, across = _turned(rows, columns, turn * np.pi / 2 + rng.normal(0, 0.12))
+    border = (rows if turn % 2 == 0 else columns) / side / 2
+    depth = across - (border - rng.uniform(0.1, 0.225))
     band = _step(depth * side / 1.0) * 1.0
     spacing = max(rng.uniform(0.035, 0.06), 2.6 / side)
     position = along / spacing
@@ -134,7 +135,8 @@ def _control(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, n
     rows, columns = image.shape[:2]
     side = min(rows, columns)
     y, x = np.mgrid[:rows, :columns] / side
-    middle, axes = rng.uniform(0.25, 0.75, 2), rng.uniform(0.12, 0.22, 2)
+    middle = rng.uniform(0.25, 0.75, 2) * np.asarray([rows, columns]) / side
+    axes = rng.uniform(0.12, 0.22, 2)
     inside = _step((1 - np.hypot((x - middle[1]) / axes[0], (y - middle[0]) / axes[1])) * side * axes.min() / 2)
     shift = rng.uniform(0.2, 0.45, 2) * rng.choice([-1, 1], 2) * side
     where = np.mgrid[:rows, :columns] + shift.reshape(2, 1, 1)

@@ -106,7 +106,12 @@ def simulate_skin(
     settings = {"simulator": "skin", "made_by": _MADE_BY, "n": n, "seed": seed, "size": size, "plant": asdict(plant)}
     folders = ("images", "lesions", "ita", *(("artefacts",) if plant.artefacts else ()))
     claim(root, settings, folders)
-    left = [one for one in pictures if not (root / "images" / f"{one.case_id}.png").exists()]
+    endings = {folder: ".txt" if folder == "ita" else ".png" for folder in folders}
+    left = [
+        one
+        for one in pictures
+        if not all((root / folder / f"{one.case_id}{end}").exists() for folder, end in endings.items())
+    ]
     making = Parallel(n_jobs=jobs if len(left) > 50 else 1, return_as="generator_unordered", batch_size=16)(
         delayed(_write)(root, one, seed, size) for one in left
     )

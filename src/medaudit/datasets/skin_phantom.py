@@ -74,17 +74,20 @@ def draw_skin(side: int, diagnosis: str, rng: np.random.Generator, *, hairs: flo
     light *= 1 - rng.uniform(0.05, 0.2) * (x**2 + y**2) / 2
     bumps = gaussian_filter(rng.standard_normal((side, side)), side / 50)
     glints = rng.uniform(0.02, 0.12) * np.clip(bumps / bumps.std() - 2.2, 0, None)
+    light *= rng.uniform(0.9, 1.12)
+    balance, gamma = 1 + rng.normal(0, 0.015, 3), float(np.exp(rng.normal(0, 0.04)))
+    # Hairs come last: how many there are must not move what else is drawn.
     return Skin(
         melanin=melanin,
         blood=blood,
         lesion_melanin=np.clip(added, 0, None),
         lesion_blood=np.clip(redness, 0, None),
         lesion=inside,
-        light=light * rng.uniform(0.9, 1.12),
+        light=light,
         glints=glints,
         hair=_hair(side, rng.poisson(1.2 * hairs), rng),
-        balance=1 + rng.normal(0, 0.015, 3),
-        gamma=float(np.exp(rng.normal(0, 0.04))),
+        balance=balance,
+        gamma=gamma,
     )
 
 
