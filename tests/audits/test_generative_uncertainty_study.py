@@ -8,6 +8,7 @@ import pytest
 
 from medaudit.audits.generative.design import Design, plan
 from medaudit.audits.generative.settings import Settings as VaeSettings
+from medaudit.audits.generative.trainings import chunks
 from medaudit.audits.generative_uncertainty.findings import cards, findings
 from medaudit.audits.generative_uncertainty.scoring import edited, sources
 from medaudit.audits.generative_uncertainty.settings import Settings
@@ -126,3 +127,11 @@ def test_edited_images_are_of_the_majority_and_a_patient_each_as_far_as_it_goes(
 def test_settings_that_mean_nothing_are_refused(options: dict, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Settings(**options)
+
+
+def test_test_images_come_in_pieces_that_are_all_of_them_in_order() -> None:
+    images = np.arange(70, dtype=np.float16).reshape(70, 1, 1, 1)
+    rows = np.random.default_rng(0).permutation(70)[:45]
+    pieces = list(chunks(images, rows, size=20))
+    assert [len(piece) for piece in pieces] == [20, 20, 5]
+    np.testing.assert_array_equal(np.concatenate(pieces).ravel(), rows)

@@ -45,7 +45,7 @@ def slug(
         int, typer.Option("--latent-draws", min=2, help="Codes drawn for the latent Monte Carlo score.")
     ] = 32,
     pixel_maps: Annotated[
-        bool, typer.Option("--pixel-maps", help="Keep the maps of all test images, as maps/*.npz (float16).")
+        bool, typer.Option("--pixel-maps", help="Keep SLUG's maps of all test images, as maps/*/slug.npy.")
     ] = False,
     metric: Annotated[
         str | None, typer.Option(help="The error that scores are to follow; default: squared_error.")

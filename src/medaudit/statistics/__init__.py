@@ -51,7 +51,7 @@ from medaudit.statistics.multiplicity import benjamini_hochberg, holm
 from medaudit.statistics.patients import patient_weights
 from medaudit.statistics.permutation import PermutationTest, permutation_test
 from medaudit.statistics.ppi import PoweredMeans, prediction_powered_means
-from medaudit.statistics.rank_correlation import spearman, spearman_draws
+from medaudit.statistics.rank_correlation import spearman_draws
 from medaudit.statistics.ranks import ChiSquareTest, PairwiseRanks, dunn, kruskal_wallis, van_elteren
 from medaudit.statistics.regression import (
     FTest,
@@ -158,7 +158,6 @@ __all__ = [
     "simultaneous",
     "skewness",
     "slope",
-    "spearman",
     "spearman_draws",
     "spline_trend",
     "standard_errors",

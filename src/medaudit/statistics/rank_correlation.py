@@ -7,16 +7,6 @@ import numpy as np
 from medaudit.errors import DataError
 
 
-def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Return Spearman's correlation of two vectors (n,), ties given the mean of their ranks; NaN where one is constant.
-
-    Raises DataError for other shapes or a value that is NaN.
-    """
-    first, second = np.atleast_2d(first), np.atleast_2d(second)
-    ones = np.ones((1, first.shape[1]))
-    return float(spearman_draws(first, second, np.arange(first.shape[1]), ones)[0, 0])
-
-
 def spearman_draws(first: np.ndarray, second: np.ndarray, clusters: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return Spearman's correlation of each row of ``first`` (R, n) with that of ``second``, by resample, (B, R).
 

@@ -87,36 +87,28 @@ def fitted(
 
 
 def uncertainties_of(
-    model: Vae, images: np.ndarray, rows: np.ndarray, test: np.ndarray, settings: Settings, *, seed: int,
-    folder: Path | None = None,
-) -> tuple[dict[str, np.ndarray], list[str]]:  # fmt: skip
-    """Return the scores of ``test`` (N, C, H, W) by name, (N,) each, and what is to be said of them.
+    model: Vae, state: slug.SlugState | None, variance: float, test: np.ndarray, settings: Settings, *, seed: int
+) -> dict[str, np.ndarray]:
+    """Return the scores of ``test`` (N, C, H, W) by name, (N,) each; the last is an oracle: it is the error itself.
 
-    ``rows`` are the training cases in ``images``. The last is an oracle: it is the error itself.
+    ``variance`` is the residual variance on training images, ``state`` SLUG's posterior; without one it is left out.
     """
     batches = tensors(test)
     found: dict[str, np.ndarray] = {}
-    notes: list[str] = []
-    if settings.rank:
-        state = fitted(model, images, rows, settings, seed=seed, folder=folder)
+    if state is not None:
         said = slug.score(
             state, torch.from_numpy(test), relative_error=None, min_probes=2, max_probes=settings.probes, seed=seed
         )
-        found |= {"slug": said.score, "rho": said.rho, "jacobian": said.jacobian}
-        part = float(np.median(said.error / said.score))
-        notes.append(
-            f"SLUG's standard error over {settings.probes} probes is {100 * part:.0f} % of the score (median image); "
-            f"{slug.describe(state)}"
-        )
+        found |= {"slug": said.score, "rho": said.rho, "jacobian": said.jacobian, "slug_error": said.error}
     found |= generators.encoder_scores(model, batches)
     found["latent_monte_carlo"] = generators.latent_monte_carlo(model, batches, settings.probes, seed)[0]
-    variance = float(np.mean(reconstruction.squared_error(*_pictures(model, images, rows))))
     found["negative_elbo"] = generators.negative_elbo(model, batches, variance, 8, seed)
     found["squared_error_oracle"] = generators.squared_errors(model, batches)[0]
-    return found, notes
+    return found
 
 
-def _pictures(model: Vae, images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return some training images and their reconstructions, (N, H, W, C)."""
+def residual_variance(model: Vae, images: np.ndarray, rows: np.ndarray) -> float:
+    """Return the mean squared error of (at most 500 of) the training images ``rows``."""
     some = np.asarray(images[np.sort(rows[:500])], dtype=np.float32).clip(0, 1)
-    return np.moveaxis(some, 1, -1), np.moveaxis(reconstructed(model, some), 1, -1)
+    pair = np.moveaxis(some, 1, -1), np.moveaxis(reconstructed(model, some), 1, -1)
+    return float(np.mean(reconstruction.squared_error(*pair)))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from medaudit.audits.generative.design import Design
-from medaudit.audits.generative.judge import errors_of, perceptual_of, uncertainties_of
+from medaudit.audits.generative.judge import errors_of, fitted, perceptual_of, residual_variance, uncertainties_of
 from medaudit.audits.generative.settings import Settings
 from medaudit.audits.generative.study import Measured
 from medaudit.audits.workers import bar, in_processes
@@ -29,6 +29,7 @@ from medaudit.training import checkpoint
 from medaudit.training.devices import one_thread
 from medaudit.training.prepared import fingerprint, opened, prepare
 from medaudit.training.vae import VAES, VaeRecipe, fit_vae
+from medaudit.uncertainty import slug
 
 PREPARED, TRAININGS, MEASURED = "prepared", "trainings", "measured"
 _ASKED_FOR_COLOUR = 50
@@ -127,28 +128,40 @@ def _unit(
     with one_thread(settings.device):
         model = trained(unit, design, settings, recipe, out, images)
         rows = design.training_rows(settings.shares[unit.share], unit.seed)
-        test = np.asarray(images[design.test], dtype=np.float32)
-        found = {f"error/{name}": values for name, values in errors_of(model, test, perceptual_of(settings)).items()}
-        scores, notes = uncertainties_of(
-            model,
-            images,
-            rows,
-            test,
-            settings,
-            seed=training_seed(settings, unit),
-            folder=unit.folder(out, settings.shares),
-        )
-        found |= {f"score/{name}": values for name, values in scores.items()}
+        seed, folder = training_seed(settings, unit), unit.folder(out, settings.shares)
+        state = fitted(model, images, rows, settings, seed=seed, folder=folder) if settings.rank else None
+        variance, distance = residual_variance(model, images, rows), perceptual_of(settings)
+        parts: list[dict[str, np.ndarray]] = []
+        for test in chunks(images, design.test):
+            here = {f"error/{name}": values for name, values in errors_of(model, test, distance).items()}
+            scores = uncertainties_of(model, state, variance, test, settings, seed=seed)
+            here |= {f"score/{name}": values for name, values in scores.items()}
+            parts.append({**here, "luminance": test.mean(axis=(1, 2, 3))})
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        notes = []
+        if state is not None:
+            error = float(np.median(found.pop("score/slug_error") / found["score/slug"]))
+            notes.append(
+                f"SLUG's standard error over {settings.probes} probes is {100 * error:.0f} % of the score (median "
+                f"image); {slug.describe(state)}"
+            )
+            (folder / "krylov-all.pt").unlink(missing_ok=True)
     file = _file(out, unit)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}")
     with part.open("wb") as stream:
         np.savez(
-            stream, allow_pickle=False, luminance=test.mean(axis=(1, 2, 3)),
+            stream, allow_pickle=False,
             notes=np.frombuffer(json.dumps(notes).encode(), dtype=np.uint8), **found,
         )  # fmt: skip
     part.replace(file)
     return unit
+
+
+def chunks(images: np.ndarray, rows: np.ndarray, size: int = 512) -> Iterator[np.ndarray]:
+    """Yield the images of ``rows`` as float32, some at a time: a cohort's need not fit into memory."""
+    for start in range(0, len(rows), size):
+        yield np.asarray(images[rows[start : start + size]], dtype=np.float32)
 
 
 def gathered(out: Path, design: Design, settings: Settings) -> Measured:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 
 from medaudit.audits.generative import trainings
 from medaudit.audits.generative.design import Design
@@ -80,21 +81,29 @@ def _unit(
             trainings.restored(trainings.Unit(unit.share, seed).folder(folder, vae.shares)) for seed in range(vae.seeds)
         ]
         rows = design.training_rows(vae.shares[unit.share], unit.seed)
-        test = np.asarray(images[design.test], dtype=np.float32)
         places = sources(design, settings)
         everything = Everything.of(
             model, others, images, rows, settings, trainings.training_seed(vae, unit), out / SCORED / _name(unit)
         )
-        found: dict[str, np.ndarray] = {}
-        clean, whole = scores_of(everything, test, settings)
-        found |= {f"clean/{name}": values for name, values in clean.items()}
-        found["error"] = errors_of(model, test, perceptual_of(vae) if metric == "perceptual" else None)[metric]
+        distance = perceptual_of(vae) if metric == "perceptual" else None
+        parts: list[dict[str, np.ndarray]] = []
+        at = 0
+        for test in trainings.chunks(images, design.test):
+            clean, maps = scores_of(everything, test, settings)
+            part = {f"clean/{name}": values for name, values in clean.items()}
+            part["error"] = errors_of(model, test, distance)[metric]
+            parts.append({**part, "luminance": test.mean(axis=(1, 2, 3))})
+            if settings.pixel_maps:
+                _keep_maps(out / MAPS / _name(unit), maps, at, len(design.test))
+            at += len(test)
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        shown = np.asarray(images[design.test[places]], dtype=np.float32)
         kept: dict[str, np.ndarray] = {}
         for edit in settings.edits:
             pairs = [
-                edited(test[i], edit, (settings.seed, zlib.crc32(case_ids[int(design.test[i])].encode()),
+                edited(shown[j], edit, (settings.seed, zlib.crc32(case_ids[int(design.test[i])].encode()),
                                        zlib.crc32(edit.encode())))
-                for i in places
+                for j, i in enumerate(places)
             ]  # fmt: skip
             painted, masks = np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
             scores, maps = scores_of(everything, painted, settings)
@@ -104,21 +113,30 @@ def _unit(
                 detected = pixel_detection(values.sum(axis=1), masks)
                 found[f"pixels/{edit}/{name}"] = np.stack([detected[key] for key in PIXEL], axis=-1)
             kept |= {
-                f"image/{edit}": test[places[:KEPT]],
+                f"image/{edit}": shown[:KEPT],
                 f"painted/{edit}": painted[:KEPT],
                 f"mask/{edit}": masks[:KEPT],
             }
             with torch.no_grad():
                 kept[f"made/{edit}"] = model.reconstruct(torch.from_numpy(painted[:KEPT])).clamp(0, 1).numpy()
             kept |= {f"map/{edit}/{name}": values[:KEPT].sum(axis=1) for name, values in maps.items()}
-        if settings.pixel_maps:
-            _write(
-                out / MAPS / f"{_name(unit)}.npz", {name: values.astype(np.float16) for name, values in whole.items()}
-            )
     found |= {f"kept/{name}": values.astype(np.float32) for name, values in kept.items()}
     words = np.frombuffer(json.dumps(everything.fits).encode(), dtype=np.uint8)
-    _write(_file(out, unit), {**found, "luminance": test.mean(axis=(1, 2, 3)), "fits": words})
+    _write(_file(out, unit), {**found, "fits": words})
     return unit
+
+
+def _keep_maps(folder: Path, maps: dict[str, np.ndarray], at: int, total: int) -> None:
+    """Write SLUG's maps of some test images into files of all, (n, C, H, W) float32, that are read piece by piece."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, values in maps.items():
+        if name.startswith("slug"):
+            file = folder / f"{name}.npy"
+            shape = (total, *values.shape[1:])
+            mode = "w+" if at == 0 else "r+"
+            array = open_memmap(file, mode=mode, dtype=np.float32, shape=shape if at == 0 else None)
+            array[at : at + len(values)] = values
+            array.flush()
 
 
 def gathered(
