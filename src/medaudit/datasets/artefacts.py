@@ -19,7 +19,9 @@ _PATCHES = np.asarray([[235, 200, 60], [90, 165, 90], [60, 120, 190], [225, 130,
 
 
 def with_artefact(image: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``image`` (H, W, 3) or (H, W) uint8 with an artefact, and the mask (H, W) bool of what it changed.
+    """Return ``image`` (H, W, 3) or (H, W) uint8 with an artefact, and the mask (H, W) bool of where it lies.
+
+    The mask of a bubble is all of it, though its middle is clear, and that of a ruler its whole band.
 
     Raises UsageError for a kind that is not in :data:`ARTEFACTS`, DataError for another kind of array or one below 16
     pixels.

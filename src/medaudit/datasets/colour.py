@@ -80,10 +80,12 @@ def ita(srgb: np.ndarray, mask: np.ndarray | None = None) -> float:
 
     ``srgb`` (H, W, 3) from 0 to 1, ``mask`` (H, W) the skin. L* and b* are means over the pixels of which both lie
     within one SD: a hair or a glint is no skin. It is a weak stand-in for skin type, and moves with redness. Raises
-    DataError where no pixel is left.
+    DataError where no pixel is left, and for a mask of another shape.
     """
     colours = lab(srgb).reshape(-1, 3)
     if mask is not None:
+        if np.shape(mask) != np.shape(srgb)[:2]:
+            raise DataError(f"the mask is {np.shape(mask)}, the picture {np.shape(srgb)}; expected one grid for both")
         colours = colours[np.asarray(mask, dtype=bool).ravel()]
     if not len(colours):
         raise DataError("no skin pixel; expected a mask with some")

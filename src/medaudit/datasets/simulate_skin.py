@@ -94,12 +94,14 @@ def simulate_skin(
     Columns: ``tone`` (``light``: types I to III, ``dark``: IV to VI), ``fitzpatrick`` (1 to 6), ``melanin``, ``ita``
     (degrees, measured on the picture's plain skin), ``diagnosis`` (four), ``site`` (two), ``artefact``. Roles:
     ``image``, ``lesion`` and, under ``artefacts``, ``artefact`` (an empty mask where there is none). Called again, it
-    makes only the pictures that are not there. ``truth`` holds the plant. Raises UsageError for a size below 32, and if
-    ``root`` holds a simulation with other settings.
+    makes only the pictures that are not there. ``truth`` holds the plant. Raises UsageError for a size below 32, an odd
+    ``n`` with ``pairs``, and if ``root`` holds a simulation with other settings.
     """
     root = Path(root)
     if n < 1:
         raise UsageError(f"cannot simulate {n} pictures; expected 1 or more")
+    if plant.pairs and n % 2:
+        raise UsageError(f"cannot simulate {n} pictures in pairs; expected an even number")
     if size < 32:
         raise UsageError(f"cannot simulate pictures of {size} pixels; expected 32 or more")
     pictures = _pictures(n, seed, plant)

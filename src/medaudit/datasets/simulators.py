@@ -54,7 +54,7 @@ PICTURES = {
         simulate_skin,
     ),
 }
-"""Simulators of images with attributes to be told from them, without masks."""
+"""Simulators of pictures with attributes to be told from them, and without automated masks."""
 
 SCORES = {
     "mama-mia-scores": Simulator(

@@ -38,7 +38,10 @@ def generative_cohort(
     and DataError as its parts do.
     """
     if "image" not in cohort.roles:
-        raise UsageError(f"{cohort.name}: say where the images are with --image COLUMN or TEMPLATE")
+        raise UsageError(
+            f"{cohort.name}: there are no images; put them into the dataset's folder, or say where they are with "
+            "--image COLUMN or TEMPLATE"
+        )
     design = plan(cohort, settings)
     kept = {**asdict(settings), "torch": importlib.metadata.version("torch")}
     seconds: dict[str, float] = {}

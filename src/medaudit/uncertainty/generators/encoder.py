@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from medaudit.networks.vae import Vae
+from medaudit.uncertainty.generators.spread import Spread, pieces, spread_of
+from medaudit.uncertainty.outputs import device_of, evaluating
 
 ENCODER_SCORES = {
     "encoder_variance": "sum of the code's variances",
@@ -17,16 +20,43 @@ ENCODER_SCORES = {
 }
 
 
-def encoder_scores(model: Vae, batches: Iterable[Tensor]) -> dict[str, np.ndarray]:
+class Autoencoder(Protocol):
+    """Anything with these two parts; :class:`medaudit.networks.vae.Vae` is one."""
+
+    @property
+    def encoder(self) -> Any:
+        """Images (N, C, H, W) to the mean and the log-variance of their codes, (N, latent) each."""
+
+    @property
+    def decoder(self) -> Any:
+        """Codes (N, latent) to images (N, C, H, W)."""
+
+
+@contextmanager
+def at_rest(model: Autoencoder) -> Iterator[torch.device]:
+    """Put both parts into eval mode, without gradients, and return their device; modes are given back."""
+    with ExitStack() as stack:
+        for part in parts_of(model):
+            stack.enter_context(evaluating(part))
+        stack.enter_context(torch.no_grad())
+        yield next((device_of(part) for part in parts_of(model)), torch.device("cpu"))
+
+
+def parts_of(model: Autoencoder) -> list[nn.Module]:
+    """Return the parts that are torch modules."""
+    return [part for part in (model.encoder, model.decoder) if isinstance(part, nn.Module)]
+
+
+def encoder_scores(model: Autoencoder, batches: Iterable[Tensor]) -> dict[str, np.ndarray]:
     """Return the three scores of :data:`ENCODER_SCORES` of images (N, C, H, W), (N,) each.
 
     The sum is ruled by the widest numbers of the code and the mean of logarithms by the narrowest, so one alone would
     be a straw man.
     """
     found = []
-    with torch.no_grad():
+    with at_rest(model) as device:
         for images in batches:
-            log_variance = model.encoder(images)[1].double()
+            log_variance = model.encoder(images.to(device))[1].double()
             size = log_variance.shape[1]
             found.append(
                 torch.stack(
@@ -35,58 +65,37 @@ def encoder_scores(model: Vae, batches: Iterable[Tensor]) -> dict[str, np.ndarra
                         log_variance.mean(dim=1),
                         0.5 * (log_variance.sum(dim=1) + size * np.log(2 * np.pi * np.e)),
                     ]
-                )
+                ).cpu()
             )
     return dict(zip(ENCODER_SCORES, torch.cat(found, dim=1).numpy(), strict=True))
 
 
-def latent_monte_carlo(model: Vae, batches: Iterable[Tensor], draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the variance of the decoded image over codes drawn from the encoder: its sum (N,), and its map, float32.
+def latent_spread(model: Autoencoder, batches: Iterable[Tensor], draws: int, seed: int) -> Spread:
+    """Return the variance of the decoded image over ``draws`` codes from the encoder: sum, its standard error, map.
 
-    The noise is the same for all images, so that their order owes nothing to luck. Unbiased (over ``draws`` - 1).
+    The noise is the same for all images, so that their order owes nothing to luck. Raises UsageError below two draws.
     """
-    noise = torch.randn(draws, model.shape.latent, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
-    maps = []
-    with torch.no_grad():
-        for images in batches:
-            mean, log_variance = model.encoder(images)
+
+    def made() -> Iterator[Tensor]:
+        for images in pieces(batches, draws):
+            mean, log_variance = model.encoder(images.to(device))
+            noise = code_noise(mean, draws, seed)
             spread = torch.exp(0.5 * log_variance)
-            total = square = torch.zeros_like(images, dtype=torch.float64)
-            for one in noise.to(images.device):
-                made = model.decoder(mean + spread * one).double()
-                total = total + made
-                square = square + made**2
-            maps.append(((square - total**2 / draws) / (draws - 1)).clamp_min(0).cpu())
-    pixels = torch.cat(maps)
-    return pixels.flatten(1).sum(dim=1).numpy(), pixels.float().numpy()
+            yield torch.stack([model.decoder(mean + spread * one) for one in noise])
+
+    with at_rest(model) as device:
+        return spread_of(made(), draws)
 
 
-def latent_delta(model: Vae, batches: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the diagonal of J_z diag(σ²) J_z^T, the code's variance through the linearised decoder: sum and map.
-
-    Exact: a forward derivative for each number of the code. The limit of :func:`latent_monte_carlo` for small σ.
-    """
-    maps = []
-    with torch.no_grad():
-        for images in batches:
-            mean, log_variance = model.encoder(images)
-            spread = torch.exp(0.5 * log_variance)
-            total = torch.zeros_like(images, dtype=torch.float64)
-            for j in range(mean.shape[1]):
-                along = torch.zeros_like(mean)
-                along[:, j] = spread[:, j]
-                total = total + torch.func.jvp(model.decoder, (mean,), (along,))[1].double().square()
-            maps.append(total.cpu())
-    pixels = torch.cat(maps)
-    return pixels.flatten(1).sum(dim=1).numpy(), pixels.float().numpy()
+def latent_monte_carlo(
+    model: Autoencoder, batches: Iterable[Tensor], draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sum (N,) and the map (N, C, H, W) float32 of :func:`latent_spread`, without its standard error."""
+    found = latent_spread(model, batches, draws, seed)
+    return found.score, found.pixels
 
 
-def members_variance(models: Sequence[Vae], batches: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the variance of the mean reconstructions over ``models``, a deep ensemble: sum (N,) and map, float32."""
-    maps = []
-    with torch.no_grad():
-        for images in batches:
-            made = torch.stack([model.reconstruct(images) for model in models]).double()
-            maps.append(made.var(dim=0, correction=1).cpu())
-    pixels = torch.cat(maps)
-    return pixels.flatten(1).sum(dim=1).numpy(), pixels.float().numpy()
+def code_noise(mean: Tensor, draws: int, seed: int) -> Tensor:
+    """Return standard normal numbers (draws, latent) that are the same for every image, batch, device and type."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(draws, mean.shape[1], generator=generator, dtype=torch.float32).to(mean)
