@@ -28,6 +28,7 @@ BENCHMARKS = {
     "planted_causes": [],
     "ood_metrics": [],
     "uncertainty_scores": [],
+    "slug": [],
 }
 
 

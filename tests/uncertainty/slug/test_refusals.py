@@ -220,3 +220,13 @@ def test_layers_that_users_have_are_differentiated_rightly(layers: tuple[nn.Modu
     exact = slug.score(state, IMAGES[:2].double(), estimator="exact")
     many = slug.score(state, IMAGES[:2].double(), relative_error=None, max_probes=600)
     assert (np.abs(many.score - exact.score) < 4.5 * many.error).all()
+
+
+def test_images_in_another_order_of_memory_are_taken() -> None:
+    model = Vae(SHAPE).eval()
+    turned = IMAGES.to(memory_format=torch.channels_last)
+    said = [
+        slug.score(fitted(MeanEncoder(model.encoder), model.decoder, images), images[:2], estimator="exact").score
+        for images in (IMAGES, turned)
+    ]
+    np.testing.assert_allclose(said[1], said[0], rtol=1e-2)

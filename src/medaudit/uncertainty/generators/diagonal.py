@@ -20,9 +20,9 @@ from medaudit.uncertainty.slug.model import Reconstruction
 def ggn_diagonal(model: Reconstruction, batches: Iterable[Tensor], variance: float, probes: int, seed: int) -> Tensor:
     """Return the diagonal of Σ J^T J / s², (P,) float64, by Hutchinson over the outputs of each image.
 
-    An image's own backward pass a probe, because the square is taken image by image: E (J^T ε)² = diag J^T J; the
-    square of a batch's sum would hold products of different images. Never negative, so nothing has to be shifted up.
-    An image's signs do not depend on its batch.
+    An image's own backward pass a probe, because the square is taken image by image: E (J^T ε)² = diag J^T J. The
+    square of a batch's sum costs one backward a batch, but adds products of different images as noise. Never negative,
+    so nothing has to be shifted up. An image's signs do not depend on its batch.
     """
     if probes < 1 or not variance > 0:
         raise UsageError(f"probes is {probes}, variance {variance}; expected 1 or more, and more than 0")

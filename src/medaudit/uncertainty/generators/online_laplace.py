@@ -33,9 +33,9 @@ from medaudit.uncertainty.generators.ensemble import WeightDraws, members_varian
 
 @dataclass(frozen=True)
 class OnlineLaplaceSettings:
-    """How the posterior is kept; all defaults are our choice."""
+    """How the posterior is kept; the defaults are our choice, but for α = 1, which the public code has."""
 
-    prior_precision: float = 100.0
+    prior_precision: float = 1.0
     """α."""
     memory: float = 0.99
     """m: what of h stays at a step."""

@@ -94,6 +94,8 @@ class Reconstruction:
 
     def function(self, images: Tensor) -> Callable[[Mapping[str, Tensor]], Tensor]:
         """Return f of the parameters at ``images`` (N, C, H, W); what does not depend on them is computed once."""
+        # Channels-last images make convolutions answer channels-last, and GroupNorm's forward derivative refuses that.
+        images = images.contiguous()
         if self.over == "decoder":
             with torch.no_grad():
                 latent = functional_call(self.chain.encode, _below(self.fixed, "encode."), (images,))
@@ -176,6 +178,7 @@ def reconstruction(
     if over not in PARAMETERS:
         raise UsageError(f"params is '{over}'; expected one of {', '.join(PARAMETERS)}")
     check_images(images, "the first batch")
+    images = images.contiguous()
     chain = Chain(_module(encode_mean, "encode_mean"), _module(decode, "decode"))
     _check_modes(chain)
     everything = {name: value.detach() for name, value in chain.named_parameters()}
