@@ -49,8 +49,8 @@ def test_with_the_exact_posterior_one_code_gives_the_evidence_itself() -> None:
     for draws in (1, 5):
         found = -generators.negative_iwae(model, images.split(4), NOISE, draws, 0)
         np.testing.assert_allclose(found, model.evidence(images), rtol=1e-9)
-    elbo = -generators.negative_elbo(model, [images], NOISE, 20_000, 0)
-    np.testing.assert_allclose(elbo, model.evidence(images), atol=0.05)
+    elbo = -generators.negative_elbo(model, [images], NOISE, 4_000, 0)
+    np.testing.assert_allclose(elbo, model.evidence(images), atol=0.1)
 
 
 def test_a_wrong_posterior_loses_its_kl_and_more_codes_win_it_back() -> None:
@@ -58,8 +58,8 @@ def test_a_wrong_posterior_loses_its_kl_and_more_codes_win_it_back() -> None:
     shifted = SimpleNamespace(encoder=lambda x: (model.encoder(x)[0] + 0.3, model.encoder(x)[1]), decoder=model.decoder)
     # KL of two Gaussians with equal variances 1 / precision whose means differ by 0.3.
     lost = float((0.5 * 0.3**2 * model.precision).sum())
-    elbo = -generators.negative_elbo(shifted, [images], NOISE, 20_000, 0)
-    np.testing.assert_allclose(elbo, model.evidence(images) - lost, atol=0.05)
+    elbo = -generators.negative_elbo(shifted, [images], NOISE, 4_000, 0)
+    np.testing.assert_allclose(elbo, model.evidence(images) - lost, atol=0.1)
     mean = [np.mean([-generators.negative_iwae(shifted, [images], NOISE, k, s) for s in range(40)]) for k in (1, 8, 64)]
     assert elbo.mean() - 0.3 < mean[0] < mean[1] < mean[2] < model.evidence(images).mean() + 0.02
     assert model.evidence(images).mean() - mean[2] < 0.2 * lost

@@ -230,3 +230,10 @@ def test_images_in_another_order_of_memory_are_taken() -> None:
         for images in (IMAGES, turned)
     ]
     np.testing.assert_allclose(said[1], said[0], rtol=1e-2)
+
+
+def test_grey_images_whose_strides_pass_for_channels_last_are_taken() -> None:
+    model = Vae(VaeShape(channels=1, side=32, widths=(16, 32, 64), latent=8)).eval()
+    grey = torch.rand(9, 32, 32)[:, None].as_strided((9, 1, 32, 32), (1024, 1, 32, 1))
+    assert grey.is_contiguous(memory_format=torch.channels_last)
+    assert slug.score(fitted(MeanEncoder(model.encoder), model.decoder, grey), grey[:2]).score.shape == (2,)

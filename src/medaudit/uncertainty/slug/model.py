@@ -94,8 +94,7 @@ class Reconstruction:
 
     def function(self, images: Tensor) -> Callable[[Mapping[str, Tensor]], Tensor]:
         """Return f of the parameters at ``images`` (N, C, H, W); what does not depend on them is computed once."""
-        # Channels-last images make convolutions answer channels-last, and GroupNorm's forward derivative refuses that.
-        images = images.contiguous()
+        images = in_order(images)
         if self.over == "decoder":
             with torch.no_grad():
                 latent = functional_call(self.chain.encode, _below(self.fixed, "encode."), (images,))
@@ -178,7 +177,7 @@ def reconstruction(
     if over not in PARAMETERS:
         raise UsageError(f"params is '{over}'; expected one of {', '.join(PARAMETERS)}")
     check_images(images, "the first batch")
-    images = images.contiguous()
+    images = in_order(images)
     chain = Chain(_module(encode_mean, "encode_mean"), _module(decode, "decode"))
     _check_modes(chain)
     everything = {name: value.detach() for name, value in chain.named_parameters()}
@@ -211,6 +210,15 @@ def check_images(images: Any, where: str) -> None:
     bad = ~torch.isfinite(images).flatten(1).all(dim=1)
     if bool(bad.any()):
         raise DataError(f"{where}: image {int(bad.nonzero()[0])} has a value that is not finite; mend or drop it")
+
+
+def in_order(images: Tensor) -> Tensor:
+    """Return images with the plain strides of their shape.
+
+    Channels-last images make convolutions answer channels-last, which GroupNorm's forward derivative refuses. Those of
+    one channel can pass for either, and ``contiguous`` then leaves them as they are.
+    """
+    return images.contiguous().view(-1).view(images.shape)
 
 
 def batches_of(loader: Iterable[Any] | Tensor, batch_size: int = 64) -> Iterator[Tensor]:
