@@ -47,7 +47,9 @@ def score(name: str) -> str:
 
 def capital(sentence: str) -> str:
     """Return a sentence with its first letter large."""
-    return sentence[:1].upper() + sentence[1:]
+    first = sentence[:1]
+    # A capital rho would be read as a P.
+    return (first.upper() if first.isascii() else first) + sentence[1:]
 
 
 def listed(names: Sequence[str]) -> str:
