@@ -163,6 +163,19 @@ def test_gradients_are_finite_where_images_are_equal_or_black(files: Path, rando
             assert gradient.abs().max() < 1e-6
 
 
+def test_gradients_are_finite_where_every_feature_is_dead(files: Path, tmp_path: Path) -> None:
+    held = torch.load(files / "alexnet.pth", weights_only=True)
+    for key in held:
+        if key.endswith("bias"):
+            held[key] = held[key] - 100
+    torch.save(held, tmp_path / "dead.pth")
+    distance = PerceptualDistance("alexnet", weights=tmp_path / "dead.pth")
+    x, y = pair()
+    assert not any(f.any() for f in distance.features(x))
+    (gradient,) = torch.autograd.grad(distance(x.requires_grad_(True), y).sum(), x)
+    assert torch.equal(gradient, torch.zeros_like(x))
+
+
 def test_a_step_against_the_gradient_comes_closer(random: PerceptualDistance) -> None:
     torch.manual_seed(0)
     x, y = torch.rand(2, 2, 3, 64, 64)

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from medaudit.errors import DataError, UsageError
-from medaudit.uncertainty.slug import traces
 from medaudit.uncertainty.slug.ggn import check_shape
 from medaudit.uncertainty.slug.model import batches_of, check_images
-from medaudit.uncertainty.slug.posterior import covariance, square_root
+from medaudit.uncertainty.slug.one_image import ESTIMATORS as ALONE
+from medaudit.uncertainty.slug.one_image import OneImage, Wish, mean_of, ratio_of
+from medaudit.uncertainty.slug.posterior import square_root
 from medaudit.uncertainty.slug.state import SlugState
 
-ESTIMATORS = ("jvp", "vjp", "row_norms", "hutch++", "xtrace", "exact")
+ESTIMATORS = ("jvp", *ALONE)
 _HELD = 2**28  # numbers of probes that are kept instead of drawn again for each batch of images: 1 GiB
 
 
@@ -101,10 +102,8 @@ def score(
         if estimator == "jvp":
             parts.append(_by_jvp(state, x, probes, relative_error, min_probes, max_probes, pixel_map, rho))
         else:
-            parts += [
-                _one(state, x[i : i + 1], probes, estimator, relative_error, min_probes, max_probes, pixel_map, seed)
-                for i in range(len(x))
-            ]
+            wish = Wish(relative_error, min_probes, max_probes, pixel_map, seed)
+            parts += [_alone(state, x[i : i + 1], estimator, wish, probes) for i in range(len(x))]
         if progress is not None:
             progress(len(x))
     if not parts:
@@ -135,7 +134,8 @@ class _Probes:
         generator = torch.Generator().manual_seed((self.seed << 20) + i)
         plain = torch.randn(model.size, generator=generator, dtype=model.dtype).to(model.device)
         assert state.vectors is not None
-        drawn = square_root(plain[None], state.vectors, _on(state.removed, plain), state.fitted.prior_precision)[0]
+        removed = state.removed.to(model.device)
+        drawn = square_root(plain[None], state.vectors, removed, state.fitted.prior_precision)[0]
         if self.keep:
             self.kept[i] = plain, drawn
         return plain, drawn
@@ -172,9 +172,9 @@ def _by_jvp(
             error = some.std(axis=0, ddof=1) / taken**0.5
             active = active[error > tolerance * some.mean(axis=0)]
     used = np.isfinite(each).sum(axis=0)
-    value, error = _mean(each)
-    ratio, ratio_error = _ratio(each, plain)
-    found = {"score": value, "error": error, "rho": ratio, "rho_error": ratio_error, "jacobian": _mean(plain)[0],
+    value, error = mean_of(each)
+    ratio, ratio_error = ratio_of(each, plain)
+    found = {"score": value, "error": error, "rho": ratio, "rho_error": ratio_error, "jacobian": mean_of(plain)[0],
              "probes": used, "each": each}  # fmt: skip
     if squares is not None and fourth is not None:
         s = torch.from_numpy(used).to(x.device)[:, None, None, None]
@@ -184,128 +184,18 @@ def _by_jvp(
     return found
 
 
-def _one(
-    state: SlugState, x: Tensor, probes: _Probes, estimator: str, tolerance: float | None, least: int, most: int,
-    pixel_map: bool, seed: int,
-) -> dict[str, np.ndarray]:  # fmt: skip
+def _alone(state: SlugState, x: Tensor, estimator: str, wish: Wish, probes: _Probes) -> dict[str, np.ndarray]:
     """One image (1, C, H, W), by an estimator that needs vectors of its own."""
-    alpha, size = state.fitted.prior_precision, state.model.outputs
-    generator = torch.Generator().manual_seed((seed << 20) + 2**19)
-    shape = (-1, 1, *state.model.image_shape)
-
-    def back(rows: Tensor) -> Tensor:
-        return state.model.pull(x, rows.view(shape).to(x))
-
-    def posterior(rows: Tensor) -> Tensor:
-        assert state.vectors is not None
-        return covariance(rows, state.vectors, _on(state.removed, rows), alpha)
-
-    def product(rows: Tensor) -> Tensor:
-        return state.model.push(x, posterior(back(rows))).flatten(1)
-
-    each = np.full(most, np.nan)
-    free = np.full(most, np.nan)
-    pixels = error_map = None
-    if estimator == "exact":
-        total, prior = np.zeros(size), 0.0
-        for start in range(0, size, 64):
-            rows = _unit(start, size, x.dtype)
-            v = back(rows)
-            total[start : start + len(rows)] = _variance(state, v)
-            prior += float(v.double().square().sum()) / alpha
-        pixels, error_map = total, np.zeros(size)
-        value, error, used = float(total.sum()), 0.0, size
-        jacobian, ratio, ratio_error = prior, value / prior, 0.0
-    elif estimator == "vjp":
-        diagonal = []
-        taken = 0
-        while taken < most:
-            signs = traces.signs(min(8, most - taken), size, generator, x.dtype).to(x.device)
-            v = back(signs)
-            each[taken : taken + len(v)] = _variance(state, v)
-            free[taken : taken + len(v)] = v.double().square().sum(dim=1).cpu().numpy() / alpha
-            if pixel_map:
-                diagonal.append((signs * state.model.push(x, posterior(v)).flatten(1)).double().cpu().numpy())
-            taken += len(v)
-            some = each[:taken]
-            if tolerance is not None and taken >= least and some.std(ddof=1) / taken**0.5 <= tolerance * some.mean():
-                break
-        if pixel_map:
-            rows_ = np.concatenate(diagonal)
-            pixels, error_map = rows_.mean(axis=0), rows_.std(axis=0, ddof=1) / len(rows_) ** 0.5
-        (value,), (error,) = _mean(each[:, None])
-        (ratio,), (ratio_error,) = _ratio(each[:, None], free[:, None])
-        jacobian, used = float(np.nanmean(free)), taken
-    else:
-        jacobian = ratio = ratio_error = float("nan")
-        used = most
-        if estimator == "row_norms":
-            half = most // 2
-            plain, drawn = probes(0, most - half)
-            signs = traces.signs(half, size, generator, x.dtype).to(x.device)
-            assert state.vectors is not None
-            towards = square_root(back(signs), state.vectors, _on(state.removed, signs), alpha)
-            basis = torch.linalg.qr(towards.T).Q.T
-            pushed_basis = state.model.push(x, square_root(basis, state.vectors, _on(state.removed, basis), alpha))
-            pushed = state.model.push(x, drawn).flatten(1)
-            mean, spread = traces.row_norms(pushed, plain, basis, pushed_basis.flatten(1))
-            rest = (pushed - (plain @ basis.T) @ pushed_basis.flatten(1)).double().square().sum(dim=1).cpu().numpy()
-            known = float(pushed_basis.double().square().sum())
-            each[: len(rest)] = known + rest
-            (value,), (error,) = _mean(each[:, None])
-            pixels, error_map = mean.cpu().numpy(), spread.cpu().numpy()
-        else:
-            vectors = min(most // 2, size - 1) if estimator == "xtrace" else most
-            omega = traces.signs(vectors, size, generator, x.dtype).to(x.device)
-            value, error = (traces.xtrace if estimator == "xtrace" else traces.hutch_pp)(product, omega)
-    found = {"score": value, "error": error, "rho": ratio, "rho_error": ratio_error, "jacobian": jacobian}
-    out = {name: np.asarray([number]) for name, number in found.items()}
-    out |= {"probes": np.asarray([used]), "each": each[:, None]}
-    if pixel_map and pixels is not None and error_map is not None:
-        image = (1, *state.model.image_shape)
-        out |= {"pixels": pixels.reshape(image).astype(np.float32),
-                "pixel_error": error_map.reshape(image).astype(np.float32)}  # fmt: skip
-    return out
-
-
-def _variance(state: SlugState, rows: Tensor) -> np.ndarray:
-    """Return v^T Σ v for rows (b, P); by the sketch where there is one."""
-    whole = rows.double().square().sum(dim=1)
-    if state.sketch is not None and state.basis is not None:
-        along = state.sketch(rows) @ state.basis.T
-        removed = along.double().square().sum(dim=1)
-    else:
-        assert state.vectors is not None
-        along = rows @ state.vectors.T
-        removed = along.double().square() @ _on(state.removed, along).double()
-    return ((whole - removed) / state.fitted.prior_precision).cpu().numpy()
-
-
-def _unit(start: int, size: int, dtype: torch.dtype) -> Tensor:
-    rows = torch.zeros(min(64, size - start), size, dtype=dtype)
-    rows[torch.arange(len(rows)), start + torch.arange(len(rows))] = 1
-    return rows
-
-
-def _on(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like.device)
-
-
-def _mean(each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and standard errors over the finite rows of (S, N)."""
-    count = np.isfinite(each).sum(axis=0)
-    mean = np.where(count > 0, np.nansum(each, axis=0) / np.maximum(count, 1), np.nan)
-    variance = np.nansum((each - mean) ** 2, axis=0) / np.maximum(count - 1, 1)
-    return mean, np.where(count > 1, (variance / np.maximum(count, 1)) ** 0.5, np.nan)
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ratio of means over probes, and its standard error by the delta method."""
-    top, bottom = _mean(above)[0], _mean(below)[0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = top / bottom
-        _, error = _mean(above - ratio * below)
-        return ratio, error / bottom
+    answer = ALONE[estimator](OneImage(state, x), wish, probes)
+    names = ("score", "error", "rho", "rho_error", "jacobian", "probes")
+    found = {name: np.asarray([getattr(answer, name)]) for name in names} | {"each": answer.each[:, None]}
+    if wish.pixel_map and answer.pixels is not None and answer.pixel_error is not None:
+        shape = (1, *state.model.image_shape)
+        found |= {
+            "pixels": answer.pixels.reshape(shape).astype(np.float32),
+            "pixel_error": answer.pixel_error.reshape(shape).astype(np.float32),
+        }
+    return found
 
 
 def _check(state: SlugState, estimator: str, tolerance: float | None, least: int, most: int, pixel_map: bool) -> None:
