@@ -1,4 +1,4 @@
-"""With all eigenpairs SLUG is Laplace's approximation itself: laplace-torch, linear regression, and what must not matter.
+"""With all eigenpairs SLUG is Laplace's approximation: laplace-torch, linear regression, and what must not matter.
 
 The rank is the number of parameters here, so that nothing is approximated but the posterior.
 """
@@ -88,9 +88,18 @@ def test_the_outputs_noise_and_the_priors_precision_enter_as_in_linear_regressio
     torch.manual_seed(0)
     decode = nn.Sequential(nn.Linear(3, 12), nn.Unflatten(1, (3, 2, 2))).double()
     _, images, new = by_formula()
-    z, x = (torch.cat([part.flatten(1)[:, :3], torch.ones(len(part), 1)], dim=1) for part in (images, new))
-    for variance, alpha, scale in ((0.5, 0.3, 1.0), (4.0, 0.3, 1.0), (0.5, 20.0, 1.0), (0.5, 0.3, 3.0), (1e-4, 1e-2, 0.1)):
-        precision = scale**2 * z.T @ z / variance + alpha * torch.eye(4)
+    z, x = (
+        torch.cat([part.flatten(1)[:, :3], torch.ones(len(part), 1, dtype=torch.float64)], dim=1)
+        for part in (images, new)
+    )
+    for variance, alpha, scale in (
+        (0.5, 0.3, 1.0),
+        (4.0, 0.3, 1.0),
+        (0.5, 20.0, 1.0),
+        (0.5, 0.3, 3.0),
+        (1e-4, 1e-2, 0.1),
+    ):
+        precision = scale**2 * z.T @ z / variance + alpha * torch.eye(4, dtype=torch.float64)
         wanted = 12 * scale**2 * ((x @ torch.linalg.inv(precision)) * x).sum(dim=1)
         state = full(Scaled(decode, scale), images, residual_variance=variance, prior_precision=alpha)
         said = slug.score(state, new, estimator="exact", pixel_map=True)
@@ -124,19 +133,20 @@ def test_a_strong_prior_leaves_the_jacobian_and_a_weak_one_leaves_nothing_of_wha
 def test_a_datum_seen_m_times_is_known_to_the_noise_over_m_and_any_datum_makes_everything_more_certain() -> None:
     decode, images, new = convolutional()
     before = exact(full(decode, images[:2]), torch.cat([new, images]))
-    for seen in (images[:3], images[:7], images, torch.cat([images, new[:1]]), torch.cat([images, *4 * [new[:1]]])):
+    for seen in (images[:3], images, torch.cat([images, *4 * [new[:1]]])):
         after = exact(full(decode, seen), torch.cat([new, images]))
         assert (after <= before * (1 + 1e-9)).all()
         before = after
+    decode, images, new = by_formula()
     for times in (1, 5, 25):
         often = torch.cat([images[:4], new[:1].repeat(times, 1, 1, 1)])
-        assert exact(full(decode, often, prior_precision=1e-6), new[:1])[0] <= 48 * 0.5 / times * (1 + 1e-9)
+        assert exact(full(decode, often, prior_precision=1e-6), new[:1])[0] <= 12 * 0.5 / times * (1 + 1e-9)
 
 
 def test_batches_order_and_the_seed_of_the_search_do_not_matter() -> None:
-    decode, images, new = convolutional()
+    decode, images, new = by_formula()
     wanted = exact(full(decode, images), new)
-    shuffled = images[torch.randperm(12, generator=torch.Generator().manual_seed(0))]
+    shuffled = images[torch.randperm(8, generator=torch.Generator().manual_seed(0))]
     for loader in (list(images.split(1)), list(images.split(5)), shuffled, list(shuffled.split(7))):
         np.testing.assert_allclose(exact(full(decode, loader), new), wanted, rtol=1e-8)
     np.testing.assert_allclose(exact(full(decode, images, seed=9), new), wanted, rtol=1e-8)

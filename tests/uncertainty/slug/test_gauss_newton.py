@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,7 +114,9 @@ def test_a_pass_is_a_sum_over_images_however_they_are_batched_and_stops_at_its_l
             np.testing.assert_allclose(made, v @ g, rtol=1e-9, atol=1e-9)
         assert look_at(f, loader, limit).images == seen
     with pytest.raises(DataError, match=r"gave 6 images, the first one 7; it must give the same ones"):
-        ggn_products(f, images, v, likelihood=Gaussian(), variance=0.2, expected=7)
+        ggn_products(
+            f, images, v, likelihood=Gaussian(), variance=0.2, expected=replace(look_at(f, images, None), images=7)
+        )
 
 
 def test_the_residual_variance_is_the_mean_squared_residual() -> None:

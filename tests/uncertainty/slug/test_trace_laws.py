@@ -62,18 +62,18 @@ def test_2000_probes_are_unbiased_and_have_the_variance_of_the_theory(estimator:
 
 def test_row_norms_are_unbiased_with_few_probes_and_exact_where_they_span_all_outputs() -> None:
     state, new = small()
-    truth = slug.score(state, new[:2], estimator="exact", pixel_map=True)
+    truth = slug.score(state, new[:1], estimator="exact", pixel_map=True)
     runs = [
-        slug.score(state, new[:2], estimator="row_norms", pixel_map=True, **fixed(16, seed=seed)) for seed in range(150)
+        slug.score(state, new[:1], estimator="row_norms", pixel_map=True, **fixed(16, seed=seed)) for seed in range(100)
     ]
     values = np.stack([run.score for run in runs])
     assert np.abs((values.mean(0) - truth.score) / (values.std(0, ddof=1) / len(runs) ** 0.5)).max() < 3.3
     maps = np.stack([run.pixels for run in runs])
     z = (maps.mean(0) - truth.pixels) / (maps.std(0, ddof=1) / len(runs) ** 0.5)
-    assert np.abs(z).max() < 4.2  # of 96 pixels
+    assert np.abs(z).max() < 4.2  # of 48 pixels
     assert maps.min() >= 0
     np.testing.assert_allclose(maps.sum(axis=(2, 3, 4)), values, rtol=1e-5)
-    spans = slug.score(state, new[:2], estimator="row_norms", pixel_map=True, **fixed(2 * OUT))
+    spans = slug.score(state, new[:1], estimator="row_norms", pixel_map=True, **fixed(2 * OUT))
     np.testing.assert_allclose(spans.score, truth.score, rtol=1e-7)
     np.testing.assert_allclose(spans.pixels, truth.pixels, rtol=1e-5)  # type: ignore[arg-type]
 
@@ -81,7 +81,7 @@ def test_row_norms_are_unbiased_with_few_probes_and_exact_where_they_span_all_ou
 def test_the_same_seed_for_fit_and_score_does_not_make_a_probe_of_what_the_search_began_with() -> None:
     # Both default to 0. A probe that was the search's first vector lies in the space that it found: no draw at all.
     ratios = []
-    for seed in range(10):
+    for seed in range(6):
         state, new = small(rank=40, weights="projector", prior_precision=1.0, tolerance=0.0, seed=seed)
         truth = slug.score(state, new[:1], estimator="exact").score[0]
         ratios.append(slug.score(state, new[:1], rho=False, **fixed(4, seed=seed)).each[0, 0] / truth)
@@ -93,12 +93,12 @@ def test_the_same_seed_for_fit_and_score_does_not_make_a_probe_of_what_the_searc
 def test_the_standard_errors_of_score_and_rho_are_the_spread_over_seeds() -> None:
     state, new = small()
     truth = slug.score(state, new, estimator="exact")
-    runs = [slug.score(state, new, **fixed(32, seed=seed)) for seed in range(1, 161)]
+    runs = [slug.score(state, new, **fixed(16, seed=seed)) for seed in range(1, 161)]
     for name in ("score", "rho"):
         values = np.stack([getattr(run, name) for run in runs])
         errors = np.stack([getattr(run, "error" if name == "score" else "rho_error") for run in runs])
         calibrated = values.std(axis=0, ddof=1) / np.sqrt((errors**2).mean(axis=0))
-        np.testing.assert_allclose(calibrated, 1, atol=0.15)
+        np.testing.assert_allclose(calibrated, 1, atol=0.25)
         z = (values.mean(axis=0) - getattr(truth, name)) / (values.std(axis=0, ddof=1) / len(runs) ** 0.5)
         assert np.abs(z).max() < (3.3 if name == "score" else 4.5)  # a ratio of means has a bias of order 1 / S
         assert values.min() >= 0
@@ -141,20 +141,20 @@ def test_probes_are_the_same_whatever_the_batch_and_however_many_are_asked_for()
 
 def test_an_image_takes_probes_until_it_is_known_well_enough_and_each_has_its_own_number() -> None:
     state, new = small()
-    all_of_them = slug.score(state, new, **fixed(3_000))
+    all_of_them = slug.score(state, new, rho=False, **fixed(400))
     for size in (1, 2, 5):
-        said = slug.score(state, new, relative_error=0.06, min_probes=16, max_probes=3_000, batch_size=size)
-        assert (said.error <= 0.06 * said.score).all()
-        assert said.each.shape == (3_000, 5)
+        said = slug.score(state, new, relative_error=0.03, min_probes=16, max_probes=400, rho=False, batch_size=size)
+        assert (said.error <= 0.03 * said.score).all()
+        assert said.each.shape == (400, 5)
         for i, taken in enumerate(said.probes):
             assert taken % 8 == 0
-            assert 16 <= taken < 3_000
+            assert 16 <= taken < 400
             assert np.isfinite(said.each[:taken, i]).all()
             assert np.isnan(said.each[taken:, i]).all()
             np.testing.assert_allclose(said.each[:taken, i], all_of_them.each[:taken, i], rtol=1e-9)
             assert said.score[i] == pytest.approx(said.each[:taken, i].mean(), rel=1e-12)
             before = all_of_them.each[: taken - 8, i]
-            enough = before.std(ddof=1) / len(before) ** 0.5 <= 0.06 * before.mean()
+            enough = before.std(ddof=1) / len(before) ** 0.5 <= 0.03 * before.mean()
             assert not enough or taken == 16
     assert len(set(said.probes.tolist())) > 1
     bounded = slug.score(state, new, relative_error=1e-6, max_probes=20)
@@ -164,7 +164,7 @@ def test_an_image_takes_probes_until_it_is_known_well_enough_and_each_has_its_ow
 def test_a_contrast_of_like_images_is_known_better_than_either_by_shared_probes() -> None:
     state, new = small()
     first, second = np.asarray([3]), np.asarray([False, False, False, False, True])
-    runs = [slug.score(state, new, rho=False, **fixed(32, seed=seed)) for seed in range(1, 121)]
+    runs = [slug.score(state, new, rho=False, **fixed(16, seed=seed)) for seed in range(1, 121)]
     found = np.asarray([run.contrast(first, second) for run in runs])
     unpaired = np.median([np.hypot(run.error[3], run.error[4]) for run in runs])
     assert np.median(found[:, 1]) < 0.3 * unpaired
@@ -238,7 +238,9 @@ def test_hutch_plus_plus_has_a_far_smaller_error_than_hutchinson_where_the_spect
     spread = {}
     for name in ("hutchinson", "hutch_pp", "xtrace"):
         found = [
-            getattr(traces, name)(lambda v: v @ a, traces.signs(15 if name == "xtrace" else 30, 80, generator, a.dtype))[0]
+            getattr(traces, name)(
+                lambda v: v @ a, traces.signs(15 if name == "xtrace" else 30, 80, generator, a.dtype)
+            )[0]
             for _ in range(60)
         ]
         spread[name] = float(np.sqrt(np.mean((np.asarray(found) - float(torch.trace(a))) ** 2)))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medaudit.errors import DataError, UsageError
 from medaudit.training import checkpoint as files
 from medaudit.uncertainty.slug import krylov
-from medaudit.uncertainty.slug.ggn import Gaussian, Images, Likelihood, ggn_products, ggn_trace, look_at
+from medaudit.uncertainty.slug.ggn import Gaussian, Images, Likelihood, Perceptual, ggn_products, ggn_trace, look_at
 from medaudit.uncertainty.slug.model import Reconstruction, batches_of, reconstruction
 from medaudit.uncertainty.slug.posterior import marginal_precision, retained
 from medaudit.uncertainty.slug.sketch import Sketch
@@ -67,6 +67,12 @@ def fit(
         raise UsageError(f"prior_precision is {prior_precision!r}; expected more than 0, or 'marginal'")
     if residual_variance is not None and not residual_variance > 0:
         raise UsageError(f"residual_variance is {residual_variance}; expected more than 0")
+    if max_images is not None and max_images < 1:
+        raise UsageError(f"max_images is {max_images}; expected 1 or more")
+    if trace_probes < 1:
+        raise UsageError(f"trace_probes is {trace_probes}; expected 1 or more")
+    if sketch is not None and checkpoint is not None:
+        raise UsageError("a sketched fit keeps too little to go on from; leave checkpoint out")
     if sketch is not None and weights != "projector":
         raise UsageError("a sketch keeps no eigenvalues apart: use weights='projector' with it")
     seen = look_at(model, images, max_images)
@@ -85,17 +91,16 @@ def fit(
         "data": seen.fingerprint,
         "seed": seed,
         "block": block,
-        "variance": variance,
-        "likelihood": type(chosen).__name__,
+        # Its last digits depend on the order of the images.
+        "variance": f"{variance:.5e}",
+        "likelihood": repr(chosen.weight) if isinstance(chosen, Perceptual) else "gaussian",
     }
     depth = -(-max(rank, int(1.25 * rank)) // block) if depth is None else depth
     done = 0
 
     def product(rows: Tensor) -> Tensor:
         nonlocal done
-        found = ggn_products(
-            model, images, rows, likelihood=chosen, variance=variance, limit=max_images, expected=seen.images
-        )
+        found = ggn_products(model, images, rows, likelihood=chosen, variance=variance, limit=max_images, expected=seen)
         done += len(rows)
         if progress is not None:
             progress(done, depth * block)
@@ -132,6 +137,7 @@ def fit(
         products=products,
         converged=converged,
         tolerance=tolerance,
+        max_images=max_images,
         trace=trace * scale,
         trace_error=error * scale,
         captured=captured,
@@ -181,7 +187,7 @@ def _sketched(
     Three blocks of vectors are held, whatever the depth. Without reorthogonalisation copies of vectors that were found
     come back, so the vectors are no eigenvectors; their span is what is used, made orthonormal after sketching.
     """
-    generator = torch.Generator().manual_seed(seed << 20)
+    generator = krylov.generator_of(seed, "search")
     start = torch.randn(block, model.size, generator=generator, dtype=model.dtype).to(model.device)
     newest, _ = krylov.orthonormal(start, [])
     before: list[Tensor] = []

@@ -8,6 +8,7 @@ outputs: I / s² for a Gaussian with variance s². One convention everywhere; cu
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -65,35 +66,38 @@ class TrainingSet:
     """Mean squared residual of all pixels: the maximum-likelihood s²."""
     fingerprint: str
     """Of the images, whatever their order."""
+    total: float
+    """The sum of all pixels: what a further pass is compared by."""
 
 
 def look_at(model: Reconstruction, images: Images, limit: int | None) -> TrainingSet:
     """Return the number of images (at most ``limit``), their residual variance and their fingerprint."""
-    count, total, digest = 0, 0.0, 0
+    count, total, digest, pixels = 0, 0.0, 0, 0.0
     for batch in limited(images, limit):
         check_shape(model, batch)
         residual = batch.to(model.device, model.dtype) - model.reconstruct(batch.to(model.device, model.dtype))
         total += float(residual.double().square().sum())
         count += len(batch)
+        pixels += float(batch.double().sum())
         for image in batch.detach().cpu().float().contiguous():
             # A sum of hashes does not depend on the order, and two equal images do not cancel as under XOR.
             digest = (digest + int.from_bytes(hashlib.sha256(image.numpy().tobytes()).digest(), "big")) % 2**256
     if not count:
         raise DataError("the loader gives no images")
-    return TrainingSet(count, total / (count * model.outputs), f"{digest:064x}")
+    return TrainingSet(count, total / (count * model.outputs), f"{digest:064x}", pixels)
 
 
 def ggn_products(
     model: Reconstruction, images: Images, rows: Tensor, *, likelihood: Likelihood, variance: float,
-    limit: int | None = None, expected: int | None = None, at_once: int | None = None,
+    limit: int | None = None, expected: TrainingSet | None = None, at_once: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:  # fmt: skip
     """Return G v for each row v of ``rows`` (b, P): a JVP, the Hessian, and a VJP, batch by batch.
 
-    Raises DataError where the pass gives another number of images than ``expected``.
+    Raises DataError where the pass gives other images than those that were ``expected``.
     """
     total = torch.zeros_like(rows)
-    count = 0
+    count, pixels = 0, 0.0
     for batch in limited(images, limit):
         x = batch.to(model.device, model.dtype)
         tangents = model.push(x, rows, at_once)
@@ -103,12 +107,14 @@ def ggn_products(
             weighted = likelihood.hessian(model.reconstruct(x), tangents, variance)
         total += model.pull(x, weighted, at_once)
         count += len(batch)
+        pixels += float(batch.double().sum())
         if progress is not None:
             progress(len(batch))
-    if expected is not None and count != expected:
+    if expected is not None and (count != expected.images or not math.isclose(pixels, expected.total, rel_tol=1e-6)):
+        what = f"{count} images, the first one {expected.images}" if count != expected.images else "other images"
         raise DataError(
-            f"this pass over the loader gave {count} images, the first one {expected}; it must give the same ones "
-            "again (no drop_last, no random subset)"
+            f"this pass over the loader gave {what}; it must give the same ones "
+            "again (no drop_last, no random subset, no augmentation)"
         )
     return total
 

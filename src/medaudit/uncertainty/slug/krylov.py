@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,17 +74,11 @@ def largest(
     found = state or Krylov()
     if not found.basis:
         found.basis.append(orthonormal(_random(block, size, seed, 0, dtype, device), [])[0])
-    while len(found.columns) < depth:
+    # Asked before a block, not after: a search that was stopped when it had ended must not take one more.
+    while len(found.columns) < depth and not _ended(found, rank, tolerance):
         extend(found, product, size, seed)
         if after_block is not None:
             after_block(found)
-        if not len(found.basis[-1]) or _exhausted(found):
-            break
-        if sum(len(rows) for rows in found.basis[:-1]) >= rank:
-            values, residuals, _ = ritz(found)
-            top = min(rank, len(values))
-            if bool((residuals[:top] <= tolerance * values[0].clamp_min(0)).all()) and not _could_be_more(found):
-                break
     values, residuals, weights = ritz(found)
     top = min(rank, len(values))
     rows = torch.cat(found.basis[: len(found.columns)])
@@ -136,6 +131,19 @@ def ritz(found: Krylov) -> tuple[Tensor, Tensor, Tensor]:
     return values, (tail @ weights[-last:]).norm(dim=0), weights
 
 
+def _ended(found: Krylov, rank: int, tolerance: float) -> bool:
+    """Say whether the space is exhausted, or holds ``rank`` pairs that have all converged."""
+    if not found.columns:
+        return False
+    if not len(found.basis[-1]) or _exhausted(found):
+        return True
+    if sum(len(rows) for rows in found.basis[:-1]) < rank:
+        return False
+    values, residuals, _ = ritz(found)
+    top = min(rank, len(values))
+    return bool((residuals[:top] <= tolerance * values[0].clamp_min(0)).all()) and not _could_be_more(found)
+
+
 def _exhausted(found: Krylov) -> bool:
     """Say whether the matrix is 0 on the newest block: nothing is left outside of the space."""
     column, scale = found.columns[-1], max(float(column.abs().max()) for column in found.columns)
@@ -148,8 +156,14 @@ def _could_be_more(found: Krylov) -> bool:
 
 
 def _random(rows: int, size: int, seed: int, step: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    generator = torch.Generator().manual_seed((seed << 20) + step)
+    generator = generator_of(seed, "search", step)
     return torch.randn(rows, size, generator=generator, dtype=dtype).to(device)
+
+
+def generator_of(seed: int, purpose: str, number: int = 0) -> torch.Generator:
+    """Return a generator of its own for each purpose: a probe must not repeat what the search began with."""
+    place = (seed, sum(purpose.encode()), number)
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1))
 
 
 def orthonormal(rows: Tensor, others: list[Tensor], least: float = 0.0) -> tuple[Tensor, Tensor]:

@@ -184,6 +184,9 @@ def reconstruction(
     buffers = {name: value.detach() for name, value in chain.named_buffers()}
     if not everything:
         raise UsageError("the model has no parameters; expected torch modules with weights")
+    odd = sorted({str(value.dtype) for value in everything.values()} - {"torch.float32", "torch.float64"})
+    if odd:
+        raise UsageError(f"the model has parameters of {odd[0]}; expected float32 or float64: call .float() on it")
     _check_outputs(chain, images[:2])
     used = _used(chain, images[:2], over)
     if not used:
@@ -264,7 +267,10 @@ def _check_modes(chain: nn.Module) -> None:
 def _check_outputs(chain: Chain, images: Tensor) -> None:
     try:
         with torch.no_grad():
-            codes = chain.encode(images)
+            given = images.clone()
+            codes = chain.encode(given)
+            if not torch.equal(given, images):
+                raise UsageError("encode_mean changes its images by an in-place operation; write x = x + y for x += y")
             if isinstance(codes, (tuple, list)):
                 raise UsageError(
                     f"encode_mean returns {len(codes)} things; expected the mean alone: wrap the encoder so that the "
@@ -272,7 +278,7 @@ def _check_outputs(chain: Chain, images: Tensor) -> None:
                 )
             made = chain(images)
             again = chain(images)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"the model cannot reconstruct the images: {_first_line(error)}") from None
     if not isinstance(made, Tensor) or made.shape != images.shape:
         shape = tuple(made.shape[1:]) if isinstance(made, Tensor) else type(made).__name__

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from medaudit.uncertainty.slug import traces
+from medaudit.uncertainty.slug.krylov import generator_of
 from medaudit.uncertainty.slug.posterior import covariance, square_root
+from medaudit.uncertainty.slug.sketch import Sketch
 from medaudit.uncertainty.slug.state import SlugState
 
 _NAN = float("nan")
@@ -90,13 +92,22 @@ class OneImage:
 
     def variance(self, rows: Tensor) -> np.ndarray:
         """Return v^T Σ v for rows (m, P); by the sketch where there is one."""
-        whole = rows.double().square().sum(dim=1)
         if self.state.sketch is not None and self.state.basis is not None:
-            removed = (self.state.sketch(rows) @ self.state.basis.T).double().square().sum(dim=1)
-        else:
-            along = rows @ self._vectors().T
-            removed = along.double().square() @ self.state.removed.to(along.device).double()
-        return ((whole - removed) / self.alpha).cpu().numpy()
+            return (self._outside(rows, self.state.sketch, self.state.basis) / self.alpha).cpu().numpy()
+        along = rows @ self._vectors().T
+        removed = along.double().square() @ self.state.removed.to(along.device).double()
+        return ((rows.double().square().sum(dim=1) - removed) / self.alpha).cpu().numpy()
+
+    def _outside(self, rows: Tensor, sketch: Sketch, basis: Tensor) -> Tensor:
+        """Return the squared length of rows (m, P) outside of the sketched space: never negative.
+
+        Of the sketched vector itself, not of its true length minus the part inside, which the sketch's distortion can
+        make negative. A vector of s numbers loses k of them to the basis by chance alone: that is given back.
+        """
+        short = sketch(rows)
+        left = (short - (short @ basis.T) @ basis).double().square().sum(dim=1)
+        s, k, p = basis.shape[1], len(basis), self.state.model.size
+        return left / max(1 - k / s * (p - s) / max(p - 1, 1), 1 / s)
 
     def _vectors(self) -> Tensor:
         assert self.state.vectors is not None
@@ -200,5 +211,4 @@ def ratio_of(above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _signs_of(seed: int) -> torch.Generator:
-    # Apart from the numbers of the probes, which begin at seed << 20.
-    return torch.Generator().manual_seed((seed << 20) + 2**19)
+    return generator_of(seed, "signs")

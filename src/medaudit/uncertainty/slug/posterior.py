@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 from medaudit.errors import UsageError
@@ -36,20 +37,26 @@ def covariance(rows: Tensor, vectors: Tensor, removed: Tensor, prior_precision: 
     return (rows - ((rows @ vectors.T) * removed.to(rows.dtype)) @ vectors) / prior_precision
 
 
-def marginal_precision(values: Tensor, squared_norm: float, steps: int = 1_000) -> float:
-    """Return the α that maximises the marginal likelihood of the low-rank posterior, by MacKay's fixed point.
+def marginal_precision(values: Tensor, squared_norm: float) -> float:
+    """Return the α that maximises the marginal likelihood of the low-rank posterior.
 
-    α = γ / |θ|² with γ = Σ λ_i / (λ_i + α), the number of well-determined parameters. At it the derivative of
-    log det Λ / 2 - P log α / 2 + α |θ|² / 2 is 0. Raises UsageError where all parameters or all eigenvalues are 0.
+    MacKay's condition α |θ|² = γ(α) with γ = Σ λ_i / (λ_i + α), the number of well-determined parameters: there the
+    derivative of log det Λ / 2 - P log α / 2 + α |θ|² / 2 is 0. The left side rises and the right side falls, so there
+    is one root, found between bounds; repeating α <- γ / |θ|² can turn around it without end. Raises UsageError where
+    all parameters or all eigenvalues are 0.
     """
     if not squared_norm > 0 or not float(values.max()) > 0:
         raise UsageError(
             "the marginal likelihood has no maximum: all parameters or eigenvalues are 0; give prior_precision"
         )
-    alpha = len(values) / squared_norm
-    for _ in range(steps):
-        new = float((values / (values + alpha)).sum()) / squared_norm
-        if math.isclose(new, alpha, rel_tol=1e-10):
-            return new
-        alpha = new
-    return alpha
+    known = values.double()
+
+    def excess(log_alpha: float) -> float:
+        alpha = math.exp(log_alpha)
+        return float((known / (known + alpha)).sum()) - alpha * squared_norm
+
+    high = math.log(len(values) / squared_norm) + 1e-9  # γ is at most the number of eigenvalues
+    low = high
+    while excess(low) <= 0:
+        low -= 5.0
+    return math.exp(brentq(excess, low, high + 1e-6, xtol=1e-12))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from medaudit.errors import DataError, UsageError
 from medaudit.uncertainty.slug.ggn import check_shape
+from medaudit.uncertainty.slug.krylov import generator_of
 from medaudit.uncertainty.slug.model import batches_of, check_images
 from medaudit.uncertainty.slug.one_image import ESTIMATORS as ALONE
 from medaudit.uncertainty.slug.one_image import OneImage, Wish, mean_of, ratio_of
@@ -56,6 +57,13 @@ class Scores:
         """
         both = np.concatenate([np.arange(len(self.score))[first], np.arange(len(self.score))[second]])
         whole = self.each[np.isfinite(self.each[:, both]).all(axis=1)]
+        if not len(whole):
+            # An estimator without probes of its own to pair: exact, Hutch++, XTrace.
+            values = [float(self.score[part].mean()) for part in (first, second)]
+            errors = [
+                float(np.square(self.error[part]).sum()) ** 0.5 / len(self.score[part]) for part in (first, second)
+            ]
+            return values[0] - values[1], float(np.hypot(*errors))
         difference = whole[:, first].mean(axis=1) - whole[:, second].mean(axis=1)
         error = difference.std(ddof=1) / len(difference) ** 0.5 if len(difference) > 1 else float("nan")
         return float(difference.mean()), float(error)
@@ -131,7 +139,7 @@ class _Probes:
         if i in self.kept:
             return self.kept[i]
         model, state = self.state.model, self.state
-        generator = torch.Generator().manual_seed((self.seed << 20) + i)
+        generator = generator_of(self.seed, "probe", i)
         plain = torch.randn(model.size, generator=generator, dtype=model.dtype).to(model.device)
         assert state.vectors is not None
         removed = state.removed.to(model.device)

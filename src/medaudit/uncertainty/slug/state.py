@@ -38,6 +38,8 @@ class Fitted:
     converged: int
     """Pairs whose residual is at most ``tolerance`` of the largest eigenvalue."""
     tolerance: float
+    max_images: int | None
+    """How many a pass was bounded to."""
     trace: float
     """Tr G, estimated, with its standard error."""
     trace_error: float
@@ -99,7 +101,7 @@ def load(
     model = reconstruction(encode_mean, decode, first, fitted.params)
     if model.fingerprint() != fitted.model:
         raise DataError(f"{path} belongs to another model (its weights differ); fit again for this one")
-    if loader is not None and (found := look_at(model, loader, fitted.images)).fingerprint != fitted.data:
+    if loader is not None and (found := look_at(model, loader, fitted.max_images)).fingerprint != fitted.data:
         raise DataError(
             f"{path} was fitted on other images than the loader gives ({fitted.images} then, {found.images} now); "
             "fit again"
