@@ -19,7 +19,7 @@ from medaudit.audits.generative_uncertainty.study import Study
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
 from medaudit.statistics import Estimate
 
-_MAPS = ("slug", "latent_monte_carlo", "squared_error_oracle")
+_MAPS = {"slug": "SLUG", "latent_monte_carlo": "latent MC", "squared_error_oracle": "error (oracle)"}
 
 
 def page(
@@ -83,7 +83,7 @@ def where(result: Study, out: Path, first: int) -> Section:
             ]
             for i in range(min(4, len(kept["mask"])))
         ]
-        titles = ("image", "drawn", "painted", *(name.replace("_", " ")[:14] for name in names))
+        titles = ("image", "drawn", "painted", *(_MAPS[name] for name in names))
         png = gallery.tiles(rows, columns=titles, pixels=96)
         alt = f"Rows of images with {edit}: the image, its reconstruction, what was painted, and heat-maps"
         pictures.append(Picture(png, alt, edit))
