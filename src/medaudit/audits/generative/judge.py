@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from medaudit.audits.generative.settings import Settings
-from medaudit.errors import UsageError
 from medaudit.metrics import reconstruction
-from medaudit.networks.perceptual import PerceptualDistance
+from medaudit.networks.perceptual import PerceptualDistance, perceptual_distance
 from medaudit.networks.vae import MeanEncoder, Vae
 from medaudit.uncertainty import generators, slug
 
@@ -33,19 +32,8 @@ def perceptual_of(settings: Settings) -> PerceptualDistance | None:
 
     Raises UsageError where it was asked for and cannot be had: never a backbone that was not trained.
     """
-    if settings.perceptual_weights is not None:
-        backbone, colon, file = settings.perceptual_weights.partition(":")
-        if not colon:
-            raise UsageError(
-                f"--perceptual-weights {settings.perceptual_weights}: expected BACKBONE:FILE, as vgg16:w.pth"
-            )
-        return PerceptualDistance(backbone, weights=file)
-    try:
-        return PerceptualDistance()
-    except UsageError:
-        if settings.perceptual or settings.metric == "perceptual":
-            raise
-        return None
+    required = settings.perceptual > 0 or settings.metric == "perceptual"
+    return perceptual_distance(settings.perceptual_weights, required=required)
 
 
 def reconstructed(model: Vae, images: np.ndarray) -> np.ndarray:
