@@ -157,7 +157,8 @@ def _could_be_more(found: Krylov) -> bool:
 
 def _random(rows: int, size: int, seed: int, step: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     generator = generator_of(seed, "search", step)
-    return torch.randn(rows, size, generator=generator, dtype=dtype).to(device)
+    # Drawn in one precision whatever the model's: the search then begins alike.
+    return torch.randn(rows, size, generator=generator, dtype=torch.float64).to(device, dtype)
 
 
 def generator_of(seed: int, purpose: str, number: int = 0) -> torch.Generator:
