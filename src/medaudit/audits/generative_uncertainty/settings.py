@@ -35,6 +35,8 @@ class Settings:
     min_patients: int = 20
 
     def __post_init__(self) -> None:
+        if self.shares is not None and list(self.shares) != sorted(set(self.shares)):
+            raise UsageError("--shares must rise, each once, as 0,0.5")
         for edit in self.edits:
             if edit not in EDITS:
                 raise UsageError(f"no edit is called '{edit}'; there are: {', '.join(EDITS)}")

@@ -102,12 +102,12 @@ def found_of(
 ) -> Found:
     """Return what a score finds. An edited image and its original are one patient's: they are drawn together."""
     once = np.ones((1, weights.shape[1]), dtype=weights.dtype)
-    clean, edited = scored.clean[name][0], scored.edited[name][0]
+    clean = scored.clean[name][0]
     own = clusters[scored.sources]
     people = len(np.unique(own))
     edits, pixels = {}, {}
     for e, edit in enumerate(scored.edits):
-        both = np.concatenate([clean[:, scored.sources], edited[:, e]], axis=1)
+        both = np.concatenate([clean[:, scored.sources], scored.edited[name][0][:, e]], axis=1)
         shifted = np.repeat([False, True], len(scored.sources))
         args = (np.ascontiguousarray(both), shifted, None, np.tile(own, 2))
         point, drawn = (ranking_draws(*args, w)["auroc"] for w in (once, weights))
