@@ -147,7 +147,6 @@ def test_methods_of_one_model_are_the_same_function_as_its_modules() -> None:
         np.testing.assert_allclose(said, wanted, rtol=2e-2)
 
 
-@pytest.mark.xfail(strict=True, raises=UsageError, reason="the method's owner holds the decoder: 'share weights'")
 def test_the_encoder_s_method_and_the_decoder_s_module_can_be_fitted_over_the_decoder() -> None:
     model = vae()
     wanted = fitted(MeanEncoder(model.encoder), model.decoder, params="decoder")

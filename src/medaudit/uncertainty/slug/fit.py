@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +63,13 @@ def fit(
         raise DataError("the loader gives no images")
     model = reconstruction(encode_mean, decode, first, params)
     retained(torch.ones(1), 1.0, weights)
-    if not 1 <= rank <= model.size:
+    if not isinstance(rank, Integral) or not 1 <= rank <= model.size:
         raise UsageError(f"rank is {rank}; expected 1 to {model.size}, the number of parameters")
-    if prior_precision != "marginal" and not (isinstance(prior_precision, (int, float)) and prior_precision > 0):
+    if prior_precision != "marginal" and not (
+        isinstance(prior_precision, (int, float)) and 0 < prior_precision < math.inf
+    ):
         raise UsageError(f"prior_precision is {prior_precision!r}; expected more than 0, or 'marginal'")
-    if residual_variance is not None and not residual_variance > 0:
+    if residual_variance is not None and not 0 < residual_variance < math.inf:
         raise UsageError(f"residual_variance is {residual_variance}; expected more than 0")
     if max_images is not None and max_images < 1:
         raise UsageError(f"max_images is {max_images}; expected 1 or more")
@@ -83,7 +87,7 @@ def fit(
     block = max(2, model.image_shape[0]) if block is None else block
     if block < 1:
         raise UsageError(f"block is {block}; expected 1 or more")
-    total = training_images or seen.images
+    total = seen.images if training_images is None else training_images
     if total < seen.images:
         raise UsageError(f"training_images is {total}; the pass alone has {seen.images}")
     this: dict[str, Any] = {
@@ -96,6 +100,10 @@ def fit(
         "likelihood": repr(chosen.weight) if isinstance(chosen, Perceptual) else "gaussian",
     }
     depth = -(-max(rank, int(1.25 * rank)) // block) if depth is None else depth
+    if depth * block < rank:
+        raise UsageError(f"{depth} blocks of {block} hold {depth * block} vectors; expected at least rank = {rank}")
+    if sketch is not None and sketch < min(4 * rank, model.size):
+        raise UsageError(f"sketch is {sketch}; expected {min(4 * rank, model.size)} or more for rank {rank}")
     done = 0
 
     def product(rows: Tensor) -> Tensor:
@@ -216,9 +224,11 @@ def _sketched(
             projected[end : end + len(down), at:end] = down
             projected[at:end, end : end + len(down)] = down.T
         at = end
-    values = torch.linalg.eigvalsh(projected).flip(0).clamp_min(0)
+    values, weights = torch.linalg.eigh(projected)
+    values, weights = values.flip(0).clamp_min(0), weights.flip(1)[:, :rank]
     span = torch.cat(kept)
+    span = weights.T.to(span) @ span  # the leading Ritz vectors: the space itself is larger than the rank
     _, singular, right = torch.linalg.svd(span, full_matrices=False)
     # Ghosts repeat directions: what the span does not really hold is no direction of it.
-    basis = right[singular > 1e-3 * singular[0]][: min(rank, len(right))]
+    basis = right[singular > 1e-3 * singular[0]]
     return values[: len(basis)], basis, count

@@ -81,14 +81,16 @@ class Reconstruction:
     def flat(self, named: Mapping[str, Tensor], batched: bool = False) -> Tensor:
         """Return named tensors as a row (P,), or as rows (b, P) where each tensor has a first axis of b."""
         start = 1 if batched else 0
-        return torch.cat([named[name].flatten(start) for name in self.parameters], dim=start)
+        # Not flatten: a weight that is a single number has no axis to flatten.
+        parts = [named[name] for name in self.parameters]
+        return torch.cat([part.reshape(*part.shape[:start], -1) for part in parts], dim=start)
 
     def named(self, rows: Tensor) -> dict[str, Tensor]:
         """Return a row (P,) or rows (b, P) as tensors by name, without a copy."""
         found, at = {}, 0
         for name, value in self.parameters.items():
             part = rows[..., at : at + value.numel()]
-            found[name] = part.view(*rows.shape[:-1], *value.shape)
+            found[name] = part.view(rows.shape[:-1] + value.shape)
             at += value.numel()
         return found
 
@@ -177,16 +179,17 @@ def reconstruction(
     if over not in PARAMETERS:
         raise UsageError(f"params is '{over}'; expected one of {', '.join(PARAMETERS)}")
     check_images(images, "the first batch")
-    images = in_order(images)
     chain = Chain(_module(encode_mean, "encode_mean"), _module(decode, "decode"))
     _check_modes(chain)
-    everything = {name: value.detach() for name, value in chain.named_parameters()}
+    everything = {name: value.detach() for name, value in _named(chain, over).items()}
     buffers = {name: value.detach() for name, value in chain.named_buffers()}
     if not everything:
         raise UsageError("the model has no parameters; expected torch modules with weights")
     odd = sorted({str(value.dtype) for value in everything.values()} - {"torch.float32", "torch.float64"})
     if odd:
         raise UsageError(f"the model has parameters of {odd[0]}; expected float32 or float64: call .float() on it")
+    like = next(iter(everything.values()))
+    images = in_order(images.to(like.device, like.dtype))
     _check_outputs(chain, images[:2])
     used = _used(chain, images[:2], over)
     if not used:
@@ -227,8 +230,11 @@ def in_order(images: Tensor) -> Tensor:
 def batches_of(loader: Iterable[Any] | Tensor, batch_size: int = 64) -> Iterator[Tensor]:
     """Yield the images of a loader: tensors, tuples that begin with one, or mappings with ``image``."""
     if isinstance(loader, Tensor):
+        check_images(loader, "the images")
         yield from loader.split(batch_size)
         return
+    if not isinstance(loader, Iterable):
+        raise DataError(f"the images are {type(loader).__name__}; expected a tensor or a loader of batches")
     for number, batch in enumerate(loader):
         if isinstance(batch, Mapping):
             if "image" not in batch:
@@ -237,6 +243,8 @@ def batches_of(loader: Iterable[Any] | Tensor, batch_size: int = 64) -> Iterator
                 )
             batch = batch["image"]
         elif isinstance(batch, (tuple, list)):
+            if not batch:
+                raise DataError(f"batch {number} is an empty {type(batch).__name__}; expected images first")
             batch = batch[0]
         check_images(batch, f"batch {number}")
         yield batch
@@ -278,6 +286,7 @@ def _check_outputs(chain: Chain, images: Tensor) -> None:
                 )
             made = chain(images)
             again = chain(images)
+            alone = chain(images[:1])
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"the model cannot reconstruct the images: {_first_line(error)}") from None
     if not isinstance(made, Tensor) or made.shape != images.shape:
@@ -290,6 +299,11 @@ def _check_outputs(chain: Chain, images: Tensor) -> None:
             "two reconstructions of one image differ: the model draws something at random; encode_mean must return the "
             "mean, not a sample"
         )
+    if not torch.allclose(alone, made[:1], rtol=1e-3, atol=1e-3 * float(made.abs().max())):
+        raise UsageError(
+            "the reconstruction of an image depends on the other images of its batch; does a layer use the batch's "
+            "own statistics?"
+        )
     if not bool(torch.isfinite(made).all()):
         raise UsageError("the reconstruction of the first images is not finite; look at the model's weights")
 
@@ -299,13 +313,7 @@ def _used(chain: Chain, images: Tensor, over: str) -> set[str]:
     part = "decode." if over == "decoder" else ""
     names = {name: value for name, value in chain.named_parameters() if name.startswith(part)}
     if over == "decoder":
-        # Where both parts are methods of one module, the tied weights carry the encoder's name.
         names = {f"decode.{name}": value for name, value in chain.decode.named_parameters()}
-        ties = {id(value): name for name, value in chain.named_parameters()}
-        if any(not ties[id(value)].startswith("decode.") for value in names.values()):
-            raise UsageError(
-                "with params='decoder' give the decoder as a module of its own; encoder and decoder share weights here"
-            )
     values = {name: value.detach().clone().requires_grad_() for name, value in names.items()}
     try:
         with torch.enable_grad():
@@ -334,7 +342,36 @@ def _used(chain: Chain, images: Tensor, over: str) -> set[str]:
             else "an operation without a forward derivative, or a view of memory in another order: call .contiguous()"
         )
         raise UsageError(f"the model cannot be differentiated ({text}); most often {hint}") from None
+    if over == "decoder" and (tied := _reached(chain, images) & used):
+        raise UsageError(
+            f"with params='decoder' encoder and decoder share weights ({min(tied).removeprefix('decode.')}); use "
+            "params='all', or give the decoder weights of its own"
+        )
     return used
+
+
+def _named(chain: nn.Module, over: str) -> dict[str, Tensor]:
+    """Return the parameters by name; over the decoder alone by the part that uses them, whoever owns them."""
+    if over == "all":
+        return dict(chain.named_parameters())
+    return {f"{part}.{name}": value for part in ("encode", "decode")
+            for name, value in chain.get_submodule(part).named_parameters()}  # fmt: skip
+
+
+def _reached(chain: Chain, images: Tensor) -> set[str]:
+    """Return which of the decoder's parameters the codes depend on."""
+    owned = {id(value): name for name, value in chain.encode.named_parameters()}
+    ours = {f"decode.{name}": owned[id(value)] for name, value in chain.decode.named_parameters() if id(value) in owned}
+    if not ours:
+        return set()
+    encodes = dict(chain.encode.named_parameters())
+    values = {name: encodes[name].detach().clone().requires_grad_() for name in ours.values()}
+    with torch.enable_grad():
+        codes = functional_call(chain.encode, values, (images,))
+        if not codes.requires_grad:
+            return set()
+        found = torch.autograd.grad(codes.sum(), [values[name] for name in ours.values()], allow_unused=True)
+    return {name for name, gradient in zip(ours, found, strict=True) if gradient is not None}
 
 
 def _below(named: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

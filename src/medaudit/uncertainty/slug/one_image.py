@@ -125,7 +125,15 @@ def exact(image: OneImage, wish: Wish, draws: Draws) -> Answer:
         prior += float(v.double().square().sum()) / image.alpha
     value = float(total.sum())
     return Answer(
-        value, 0.0, image.size, np.full(wish.most, _NAN), value / prior, 0.0, prior, total, np.zeros(image.size)
+        value,
+        0.0,
+        image.size,
+        np.full(wish.most, _NAN),
+        value / prior if prior else _NAN,
+        0.0,
+        prior,
+        total,
+        np.zeros(image.size),
     )
 
 

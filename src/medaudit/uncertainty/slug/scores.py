@@ -18,7 +18,7 @@ from torch import Tensor
 from medaudit.errors import DataError, UsageError
 from medaudit.uncertainty.slug.ggn import check_shape
 from medaudit.uncertainty.slug.krylov import generator_of
-from medaudit.uncertainty.slug.model import batches_of, check_images
+from medaudit.uncertainty.slug.model import batches_of
 from medaudit.uncertainty.slug.one_image import ESTIMATORS as ALONE
 from medaudit.uncertainty.slug.one_image import OneImage, Wish, mean_of, ratio_of
 from medaudit.uncertainty.slug.posterior import square_root
@@ -102,9 +102,9 @@ def score(
     _check(state, estimator, relative_error, min_probes, max_probes, pixel_map)
     probes = _Probes(state, seed, max_probes)
     parts: list[dict[str, np.ndarray]] = []
-    stream = images.split(batch_size) if isinstance(images, Tensor) else batches_of(images)
-    for batch in stream:
-        check_images(batch, "the images")
+    if batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}; expected 1 or more")
+    for batch in batches_of(images, batch_size):
         check_shape(state.model, batch)
         x = batch.to(state.model.device, state.model.dtype)
         if estimator == "jvp":
