@@ -90,7 +90,7 @@ def read(path: Path) -> dict[str, Any]:
         unsafe = "GLOBAL" in str(error)  # torch names what it refuses to import
         why = "holds more than tensors and plain values" if unsafe else "is damaged or truncated"
         raise DataError(f"{path} {why}") from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, KeyError):
+    except (RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, LookupError):
         raise DataError(f"{path} is damaged or truncated") from None
     if not isinstance(state, dict):
         raise DataError(f"{path} holds a {type(state).__name__}; expected a checkpoint")

@@ -73,6 +73,8 @@ def fit(
         raise UsageError(f"residual_variance is {residual_variance}; expected more than 0")
     if max_images is not None and max_images < 1:
         raise UsageError(f"max_images is {max_images}; expected 1 or more")
+    if not tolerance >= 0:
+        raise UsageError(f"tolerance is {tolerance}; expected 0 or more")
     if trace_probes < 1:
         raise UsageError(f"trace_probes is {trace_probes}; expected 1 or more")
     if sketch is not None and checkpoint is not None:
@@ -97,7 +99,7 @@ def fit(
         "block": block,
         # Its last digits depend on the order of the images.
         "variance": f"{variance:.5e}",
-        "likelihood": repr(chosen.weight) if isinstance(chosen, Perceptual) else "gaussian",
+        "likelihood": _marks(chosen, model) if isinstance(chosen, Perceptual) else "gaussian",
     }
     depth = -(-max(rank, int(1.25 * rank)) // block) if depth is None else depth
     if depth * block < rank:
@@ -186,6 +188,15 @@ def _resumed(path: Path, this: dict[str, Any], model: Reconstruction) -> krylov.
     return krylov.Krylov([rows.to(model.device) for rows in kept["basis"]], list(kept["columns"]), kept["tail"])
 
 
+def _marks(likelihood: Perceptual, model: Reconstruction) -> str:
+    """Return what another weight or other features would change: features are a function, and have no name."""
+    x = 0.5 + 0.3 * torch.sin(torch.arange(model.outputs, dtype=model.dtype)).view(1, *model.image_shape)
+    with torch.no_grad():
+        made = likelihood.embed(x.to(model.device)).double().cpu().flatten()
+    along = torch.cos(torch.arange(len(made), dtype=torch.float64))
+    return f"{likelihood.weight!r} {float(made.norm()):.4e} {float(made @ along):.4e}"
+
+
 def _sketched(
     model: Reconstruction, product: Callable[[Tensor], Tensor], rank: int, block: int, depth: int, seed: int,
     sketch: Sketch,
@@ -225,10 +236,25 @@ def _sketched(
             projected[at:end, end : end + len(down)] = down.T
         at = end
     values, weights = torch.linalg.eigh(projected)
-    values, weights = values.flip(0).clamp_min(0), weights.flip(1)[:, :rank]
     span = torch.cat(kept)
-    span = weights.T.to(span) @ span  # the leading Ritz vectors: the space itself is larger than the rank
-    _, singular, right = torch.linalg.svd(span, full_matrices=False)
-    # Ghosts repeat directions: what the span does not really hold is no direction of it.
-    basis = right[singular > 1e-3 * singular[0]]
-    return values[: len(basis)], basis, count
+    # The leading Ritz vectors: the space itself is larger than the rank.
+    chosen, basis = _without_ghosts(weights.flip(1).T.to(span) @ span, rank)
+    return values.flip(0)[chosen].clamp_min(0), basis, count
+
+
+def _without_ghosts(rows: Tensor, most: int) -> tuple[list[int], Tensor]:
+    """Return which of the sketched Ritz vectors, by falling value, are new directions, and an orthonormal basis.
+
+    Ghosts repeat directions: what lies in the span of those before, but for a tenth, is no direction of its own.
+    """
+    basis, chosen = rows[:0], []
+    for at, row in enumerate(rows):
+        rest = row / row.norm().clamp_min(torch.finfo(row.dtype).tiny)
+        for _ in range(2):
+            rest = rest - (rest @ basis.T) @ basis
+        if float(rest.norm()) > 0.1:
+            chosen.append(at)
+            basis = torch.cat([basis, (rest / rest.norm())[None]])
+        if len(chosen) == most:
+            break
+    return chosen, basis

@@ -67,7 +67,7 @@ class TrainingSet:
     fingerprint: str
     """Of the images, whatever their order."""
     total: float
-    """The sum of all pixels: what a further pass is compared by."""
+    """A sum over all pixels, weighted by their places: what a further pass is compared by."""
 
 
 def look_at(model: Reconstruction, images: Images, limit: int | None) -> TrainingSet:
@@ -78,7 +78,7 @@ def look_at(model: Reconstruction, images: Images, limit: int | None) -> Trainin
         residual = batch.to(model.device, model.dtype) - model.reconstruct(batch.to(model.device, model.dtype))
         total += float(residual.double().square().sum())
         count += len(batch)
-        pixels += float(batch.double().sum())
+        pixels += _sum(batch)
         for image in batch.detach().cpu().float().contiguous():
             # A sum of hashes does not depend on the order, and two equal images do not cancel as under XOR.
             digest = (digest + int.from_bytes(hashlib.sha256(image.numpy().tobytes()).digest(), "big")) % 2**256
@@ -107,7 +107,7 @@ def ggn_products(
             weighted = likelihood.hessian(model.reconstruct(x), tangents, variance)
         total += model.pull(x, weighted, at_once)
         count += len(batch)
-        pixels += float(batch.double().sum())
+        pixels += _sum(batch)
         if progress is not None:
             progress(len(batch))
     if expected is not None and (count != expected.images or not math.isclose(pixels, expected.total, rel_tol=1e-6)):
@@ -135,6 +135,12 @@ def ggn_trace(
         )
         found += (tangents * weighted).flatten(1).double().sum(dim=1).cpu()
     return float(found.mean()), float(found.std() / probes**0.5) if probes > 1 else float("nan")
+
+
+def _sum(batch: Tensor) -> float:
+    # Weighted by place, which a mirrored or turned image changes; not by image, whose order is free.
+    weights = torch.cos(0.7 * torch.arange(batch[0].numel(), dtype=torch.float64, device=batch.device)) + 2
+    return float((batch.double().flatten(1) @ weights).sum())
 
 
 def limited(images: Images, limit: int | None) -> Iterable[Tensor]:

@@ -14,12 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp, vmap
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from medaudit.errors import DataError, UsageError
 
 PARAMETERS = ("all", "decoder")
+_HINTS = (
+    (("in-place", "inplace", "in place"), "an in-place operation: write x = x + y for x += y, and inplace=False"),
+    (
+        ("multi_head_attention", "transformer_encoder", "scaled_dot_product"),
+        "a fused attention without a forward derivative: set torch.backends.mha.set_fastpath_enabled(False), and fit "
+        "and score within torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
+    ),
+    (("weight_norm",), "a weight norm without a forward derivative: remove it, which leaves the weights what they are"),
+)
+_OTHERWISE = "an operation without a forward derivative, or a view of memory in another order: call .contiguous()"
 
 
 class Chain(nn.Module):
@@ -99,14 +109,14 @@ class Reconstruction:
         images = in_order(images)
         if self.over == "decoder":
             with torch.no_grad():
-                latent = functional_call(self.chain.encode, _below(self.fixed, "encode."), (images,))
+                latent = self.chain.encode(images)
             kept = _below(self.fixed, "decode.")
 
             def decoded(parameters: Mapping[str, Tensor]) -> Tensor:
-                return functional_call(self.chain.decode, {**kept, **_below(parameters, "decode.")}, (latent,))
+                return called(self.chain.decode, {**kept, **_below(parameters, "decode.")}, latent)
 
             return decoded
-        return lambda parameters: functional_call(self.chain, {**self.fixed, **parameters}, (images,))
+        return lambda parameters: called(self.chain, {**self.fixed, **parameters}, images)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Return f(x), (N, C, H, W)."""
@@ -196,7 +206,7 @@ def reconstruction(
         raise UsageError(
             f"no parameter of the {over} parts changes the reconstruction; is the model's output detached?"
         )
-    # A tensor that both parts own has one name here; functional_call gives its value to both.
+    # A tensor that both parts own has one name here; `called` gives its value to both.
     return Reconstruction(
         chain,
         over,
@@ -268,6 +278,11 @@ def _check_modes(chain: nn.Module) -> None:
                 f"{name} is a {type(module).__name__} that uses the batch's own statistics; call .eval() on the model, "
                 "or use GroupNorm: one image's reconstruction must not depend on others"
             )
+        elif isinstance(module, _NormBase) and module.training and module.track_running_stats:
+            raise UsageError(
+                f"{name} is a {type(module).__name__} that counts the images it sees, so that every pass would make it "
+                "another model; call .eval() on the model"
+            )
         if isinstance(module, _DropoutNd) and module.training and module.p > 0:
             raise UsageError(f"{name} is a {type(module).__name__} that is on; call .eval() on the model")
 
@@ -319,7 +334,7 @@ def _used(chain: Chain, images: Tensor, over: str) -> set[str]:
         with torch.enable_grad():
             inputs = chain.encode(images).detach() if over == "decoder" else images
             target, prefix = (chain.decode, "decode.") if over == "decoder" else (chain, "")
-            made = functional_call(target, {n.removeprefix(prefix): v for n, v in values.items()}, (inputs,))
+            made = called(target, {n.removeprefix(prefix): v for n, v in values.items()}, inputs)
             if not made.requires_grad:
                 return set()
             found = torch.autograd.grad(made.square().sum() + made.sum(), list(values.values()), allow_unused=True)
@@ -330,17 +345,13 @@ def _used(chain: Chain, images: Tensor, over: str) -> set[str]:
 
             def f(parameters: Mapping[str, Tensor]) -> Tensor:
                 both = {**rest, **parameters}
-                return functional_call(target, {n.removeprefix(prefix): v for n, v in both.items()}, (inputs,))
+                return called(target, {n.removeprefix(prefix): v for n, v in both.items()}, inputs)
 
             with torch.no_grad():
                 jvp(f, (base,), ({name: torch.ones_like(value) for name, value in base.items()},))
     except (RuntimeError, NotImplementedError) as error:
         text = _first_line(error)
-        hint = (
-            "an in-place operation: write x = x + y for x += y, and inplace=False"
-            if "in-place" in text.lower() or "inplace" in text.lower() or "in place" in text.lower()
-            else "an operation without a forward derivative, or a view of memory in another order: call .contiguous()"
-        )
+        hint = next((said for words, said in _HINTS if any(word in text.lower() for word in words)), _OTHERWISE)
         raise UsageError(f"the model cannot be differentiated ({text}); most often {hint}") from None
     if over == "decoder" and (tied := _reached(chain, images) & used):
         raise UsageError(
@@ -367,11 +378,27 @@ def _reached(chain: Chain, images: Tensor) -> set[str]:
     encodes = dict(chain.encode.named_parameters())
     values = {name: encodes[name].detach().clone().requires_grad_() for name in ours.values()}
     with torch.enable_grad():
-        codes = functional_call(chain.encode, values, (images,))
+        codes = called(chain.encode, values, images)
         if not codes.requires_grad:
             return set()
         found = torch.autograd.grad(codes.sum(), [values[name] for name in ours.values()], allow_unused=True)
     return {name for name, gradient in zip(ours, found, strict=True) if gradient is not None}
+
+
+def called(part: nn.Module, values: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    """Return ``part`` of ``inputs`` with ``values`` for its parameters by name; it has its own ones again afterwards.
+
+    A tensor that two modules own is given to both. A module that is reached by two ways (two methods of one model, a
+    layer that is an attribute and in a list) is given its weights once: told of both ways, functional_call takes what
+    it has put there first for the module's own, and leaves it there.
+    """
+    names = {id(value): name for name, value in part.named_parameters()}
+    places = {}
+    for path, module in part.named_modules():
+        for own, value in module._parameters.items():
+            if value is not None and names[id(value)] in values:
+                places[f"{path}.{own}" if path else own] = values[names[id(value)]]
+    return functional_call(part, places, (inputs,), tie_weights=False)
 
 
 def _below(named: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

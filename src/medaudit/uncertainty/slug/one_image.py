@@ -107,7 +107,8 @@ class OneImage:
         short = sketch(rows)
         left = (short - (short @ basis.T) @ basis).double().square().sum(dim=1)
         s, k, p = basis.shape[1], len(basis), self.state.model.size
-        return left / max(1 - k / s * (p - s) / max(p - 1, 1), 1 / s)
+        # The share that is left is a Beta((s - k) / 2, (p - s) / 2) for a random projection, whose lengths are p / s.
+        return left / (p * (s - k) / (s * (p - k))) if k < s < p else left
 
     def _vectors(self) -> Tensor:
         assert self.state.vectors is not None

@@ -91,6 +91,9 @@ def load(
     kept = checkpoint.read(path)
     if kept.get("format") != _FORMAT or "fitted" not in kept:
         raise DataError(f"{path} is no state of slug.fit")
+    needed = {"values", "residuals", "removed"}
+    if not needed <= set(kept) or not ("vectors" in kept or {"basis", "signs", "rows"} <= set(kept)):
+        raise DataError(f"{path} is no whole state of slug.fit; fit again")
     try:
         fitted = Fitted(**kept["fitted"])
     except TypeError:
