@@ -176,3 +176,18 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("vae", "slug"):
         assert call(verb, "--help") == 0
         assert "Example: medaudit" in capsys.readouterr().out
+
+
+def test_scores_that_need_a_training_of_their_own(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "slug"
+    code = call("slug", "--run", trained, "--rank", 3, "--images", 10, "--probes", 4, "--latent-draws", 3,
+                "--edits", "none", "--shares", "0", "--resamples", 200, "--jobs", 1, "--quiet", "--out", out, "--also",
+                "swag", "--also",
+                "online_laplace", "--also", "dropout")  # fmt: skip
+    assert code == 0
+    table = pl.read_parquet(out / "measurements.parquet")
+    for name in ("swag", "online_laplace", "dropout", "negative_waic", "disagreement"):
+        assert table[name].null_count() == 0
+        assert table[name].n_unique() > 1, name
+    assert "unrelated:swag" in findings(out)
+    assert call("slug", "--run", trained, "--also", "magic", "--out", tmp_path / "other") == 2

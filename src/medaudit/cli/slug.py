@@ -36,6 +36,13 @@ def slug(
     images: Annotated[
         int, typer.Option("--images", min=1, help="Training images that the GGN is summed over, at most.")
     ] = 1_000,
+    also: Annotated[
+        list[str],
+        typer.Option(
+            "--also",
+            help="A score that needs a training of its own for each model: swag, online_laplace, dropout; repeat.",
+        ),
+    ] = [],
     params: Annotated[str, typer.Option(help="Parameters of the posterior: 'all', 'decoder' or both.")] = "all,decoder",
     weights: Annotated[
         str, typer.Option(help="'eigenvalue', or 'projector': what training saw counts as certain.")
@@ -76,7 +83,7 @@ def slug(
     settings = Settings(
         shares=None if shares is None else sources.numbers(shares, "--shares"),
         edits=() if edits == "none" else tuple(part.strip() for part in edits.split(",")),
-        edited_images=edited_images, artefacts=tuple(artefact), rank=rank, images=images,
+        edited_images=edited_images, artefacts=tuple(artefact), rank=rank, images=images, also=tuple(also),
         params=tuple(part.strip() for part in params.split(",")), weights=weights, probes=probes,
         latent_draws=latent_draws, pixel_maps=pixel_maps, metric=metric, device=device, seed=seed, resamples=resamples,
         min_patients=min_patients,

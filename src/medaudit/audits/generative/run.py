@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from medaudit.audits.generative.design import plan
@@ -15,7 +16,7 @@ from medaudit.audits.generative.settings import Settings
 from medaudit.audits.generative.study import Measured, Study, study
 from medaudit.audits.labels_run import fingerprint
 from medaudit.cohort import Cohort
-from medaudit.errors import UsageError
+from medaudit.errors import DataError, UsageError
 from medaudit.report import Finding, Run
 
 CASES = "cases"
@@ -52,7 +53,7 @@ def generative_cohort(
         start = time.perf_counter()
         measured, recipe = trainings.measure(cohort, design, settings, out, jobs=jobs, progress=progress)
         seconds["training and scoring"] = time.perf_counter() - start
-        _check_metric(measured, settings)
+        _check_metric(measured, settings, cohort)
         start = time.perf_counter()
         result = study(design, measured, settings)
         answers = findings(result)
@@ -84,6 +85,13 @@ def frame(result: Study, cohort: Cohort) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _check_metric(measured: Measured, settings: Settings) -> None:
+def _check_metric(measured: Measured, settings: Settings, cohort: Cohort) -> None:
     if settings.metric not in measured.errors:
         raise UsageError(f"no metric is called '{settings.metric}'; there are: {', '.join(measured.errors)}")
+    bad = ~np.isfinite(measured.errors[settings.metric]).all(axis=(0, 1))
+    if bad.any():
+        case = cohort.case_ids[int(measured.rows[bad][0])]
+        raise DataError(
+            f"case {case} (and {int(bad.sum()) - 1} more): {settings.metric} of its image is not a number, as of an "
+            "image of one colour; drop it, or choose another --metric"
+        )

@@ -60,7 +60,7 @@ class Settings:
             raise UsageError(f"--train is {self.train}; expected 8 or more images")
         if self.rank < 0 or self.probes < 4 or self.slug_images < 1:
             raise UsageError("expected --rank 0 or more, --probes 4 or more, --slug-images 1 or more")
-        if self.beta < 0 or self.perceptual < 0:
+        if not (0 <= self.beta < float("inf") and 0 <= self.perceptual < float("inf")):
             raise UsageError("--beta and --perceptual are weights; expected 0 or more")
         if not self.margin > 0:
             raise UsageError(f"--margin is {self.margin}; expected more than 0, as 0.1 for a tenth")

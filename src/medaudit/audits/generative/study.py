@@ -10,6 +10,7 @@ import numpy as np
 
 from medaudit.audits.generative.design import Design
 from medaudit.audits.generative.settings import Settings
+from medaudit.errors import DataError
 from medaudit.metrics.ranking_draws import ranking_draws
 from medaudit.statistics import (
     Estimate,
@@ -90,7 +91,14 @@ class Study:
 
 
 def study(design: Design, measured: Measured, settings: Settings, baseline: str = "encoder_variance") -> Study:
-    """Return the study of what was measured; ``baseline`` is the uncertainty that others are compared with."""
+    """Return the study of what was measured; ``baseline`` is the uncertainty that others are compared with.
+
+    Another metric than the main one that is not a number of some image is left out; DataError where the main one is.
+    """
+    for name in (settings.metric, FORETOLD):
+        lost = int((~np.isfinite(measured.errors[name]).all(axis=(0, 1))).sum())
+        if lost:
+            raise DataError(f"{name} of {lost} test image{'s' * (lost > 1)} is not a number; drop them")
     minority = design.code[measured.rows] == 1
     clusters, weights = patient_weights(
         design.clusters[measured.rows], settings.resamples, settings.seed, minority.astype(int)
@@ -190,6 +198,8 @@ def _mix(design: Design, measured: Measured, settings: Settings, minority: np.nd
     strata = design.strata[measured.rows]
     found = {}
     for name, values in measured.errors.items():
+        if not np.isfinite(values).all():
+            continue
         mean = values[settings.balanced].mean(axis=0)
         found[name] = standardised(mean, mean, comparison, strata, n_resamples=settings.resamples, seed=settings.seed)
     return found
@@ -226,10 +236,11 @@ def judged(
         within.append((halves[0], halves[1]))
         light = np.broadcast_to(luminance, values[k].shape)
         bright.append(_correlation(values[k], light, clusters, weights))
-        here, over = (
-            np.abs(spearman_draws(values[k], light, clusters, w)) - spearman_draws(values[k], error[k], clusters, w)
-            for w in (once, weights)
-        )
+        with_light, over_light = (spearman_draws(values[k], light, clusters, w) for w in (once, weights))
+        # The direction is the trainings' common one: a mean of |rho| grows with noise, and never has a mean of 0.
+        direction = np.sign(with_light.mean()) or 1.0
+        here = direction * with_light - spearman_draws(values[k], error[k], clusters, once)
+        over = direction * over_light - spearman_draws(values[k], error[k], clusters, weights)
         follows.append(two_level("|rho with luminance| - rho with error", here[0], over, n=n, patients=people))
     return Judged(tuple(group), tuple(worst), tuple(pooled), tuple(within), tuple(bright), tuple(follows))
 

@@ -23,7 +23,9 @@ from medaudit.audits.generative.settings import Settings
 from medaudit.audits.generative.study import Measured
 from medaudit.audits.workers import bar, in_processes
 from medaudit.cohort import Cohort, colour_image
+from medaudit.errors import UsageError
 from medaudit.networks.vae import Vae, VaeShape
+from medaudit.report.arrays import read_arrays, write_arrays
 from medaudit.report.atomic import write_atomically
 from medaudit.training import checkpoint
 from medaudit.training.devices import one_thread
@@ -55,11 +57,14 @@ def measure(
     Raises DataError as reading, the training loop and the scores do.
     """
     recipe = recipe_of(cohort, settings)
+    if settings.metric == "delta_e" and recipe.shape.channels == 1:
+        raise UsageError("--metric delta_e: these images are grey; choose another metric")
+    perceptual_of(settings)
     _forget_other_inputs(out, cohort, design)
     everything = [Unit(k, s) for s in range(settings.seeds) for k in range(len(settings.shares))]
-    left = [unit for unit in everything if not _file(out, unit).exists()]
+    left = [unit for unit in everything if not (_file(out, unit).exists() and _kept(out, unit, settings).exists())]
     ids = tuple(cohort.case_ids)
-    if left:
+    if left or not (out / PREPARED / "images.npy").exists():
         prepare_images(cohort, recipe.shape, out, jobs=jobs, progress=progress)
     shared: dict[str, Any] = {"design": design, "settings": settings, "recipe": recipe, "out": out, "case_ids": ids}
     with bar("training and scoring", progress) as show:
@@ -146,15 +151,8 @@ def _unit(
                 f"image); {slug.describe(state)}"
             )
             (folder / "krylov-all.pt").unlink(missing_ok=True)
-    file = _file(out, unit)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}")
-    with part.open("wb") as stream:
-        np.savez(
-            stream, allow_pickle=False,
-            notes=np.frombuffer(json.dumps(notes).encode(), dtype=np.uint8), **found,
-        )  # fmt: skip
-    part.replace(file)
+    words = np.frombuffer(json.dumps(notes).encode(), dtype=np.uint8)
+    write_arrays(_file(out, unit), {**found, "notes": words})
     return unit
 
 
@@ -171,13 +169,13 @@ def gathered(out: Path, design: Design, settings: Settings) -> Measured:
     luminance = np.empty(0)
     shape = (len(settings.shares), settings.seeds, len(design.test))
     for unit in (Unit(k, s) for k in range(shape[0]) for s in range(shape[1])):
-        with np.load(_file(out, unit), allow_pickle=False) as found:
-            luminance = found["luminance"]
-            for key in found.files:
-                kind, _, name = key.partition("/")
-                if name:
-                    into = errors if kind == "error" else scores
-                    into.setdefault(name, np.empty(shape))[unit.share, unit.seed] = found[key]
+        found = read_arrays(_file(out, unit))
+        luminance = found["luminance"]
+        for key, values in found.items():
+            kind, _, name = key.partition("/")
+            if name:
+                into = errors if kind == "error" else scores
+                into.setdefault(name, np.empty(shape))[unit.share, unit.seed] = values
     return Measured(design.test, errors, scores, luminance)
 
 
@@ -185,20 +183,12 @@ def notes_of(out: Path, settings: Settings) -> list[str]:
     """Return what the scores said of themselves, once each."""
     said: dict[str, None] = {}
     for unit in (Unit(k, s) for k in range(len(settings.shares)) for s in range(settings.seeds)):
-        with np.load(_file(out, unit), allow_pickle=False) as found:
-            said |= dict.fromkeys(json.loads(found["notes"].tobytes()))
+        said |= dict.fromkeys(json.loads(read_arrays(_file(out, unit))["notes"].tobytes()))
     return list(said)
 
 
-def losses(out: Path, settings: Settings) -> Iterator[tuple[float, int, float]]:
-    """Yield share, seed and the last mean training loss of each training, from its log."""
-    for k, share in enumerate(settings.shares):
-        for seed in range(settings.seeds):
-            log = Unit(k, seed).folder(out, settings.shares) / "log.csv"
-            if log.exists():
-                rows = log.read_text().strip().splitlines()
-                names, last = rows[0].split(","), rows[-1].split(",")
-                yield share, seed, float(last[names.index("error")])
+def _kept(out: Path, unit: Unit, settings: Settings) -> Path:
+    return unit.folder(out, settings.shares) / "model.pt"
 
 
 def _file(out: Path, unit: Unit) -> Path:

@@ -15,7 +15,7 @@ FOLLOWS = 0.3
 """A rank correlation with error below which a score is no help; our choice, printed with each finding."""
 PRIMARY = ("slug", "encoder_variance")
 """The papers' question: does SLUG do what the encoder's variance does not?"""
-ORACLES = ("squared_error_oracle", "negative_elbo", "negative_iwae")
+ORACLES = ("squared_error_oracle", "negative_elbo", "negative_iwae", "negative_waic", "disagreement")
 """They look at the image: what they find is no merit of an uncertainty, and shows what could be found."""
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from medaudit.audits.generative.judge import BATCH, reconstructed, tensors
+from medaudit.audits.generative.settings import Settings as VaeSettings
+from medaudit.audits.generative_uncertainty.further import Ask, further
 from medaudit.audits.generative_uncertainty.settings import Settings
 from medaudit.metrics.reconstruction import squared_error
 from medaudit.networks.vae import MeanEncoder, Vae
@@ -31,6 +33,11 @@ SCORES: dict[str, str] = {
     "latent_monte_carlo": "variance of the image over codes drawn from the encoder",
     "latent_delta": "the same by the linearised decoder",
     "ensemble": "variance over trainings from other seeds",
+    "swag": "variance over weights drawn along SGD's path, trained on from the VAE (with --also)",
+    "online_laplace": "variance over weights of an autoencoder trained under a diagonal posterior (with --also)",
+    "dropout": "variance over masks, of a VAE trained with dropout 0.1 (with --also)",
+    "negative_waic": "WAIC over the ensemble; looks at the image",
+    "disagreement": "how unevenly the ensemble's members find the image likely; looks at the image",
     "negative_elbo": "minus the evidence bound; looks at the image",
     "negative_iwae": "minus the importance-weighted bound; looks at the image",
     "squared_error_oracle": "the squared error itself: what others try to foretell",
@@ -50,11 +57,12 @@ class Everything:
     variance: float
     seed: int
     fits: list[str] = field(default_factory=list)
+    more: dict[str, Ask] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls, model: Vae, members: Sequence[Vae], images: np.ndarray, rows: np.ndarray, settings: Settings, seed: int,
-        folder: Path,
+        folder: Path, vae: VaeSettings,
     ) -> Everything:  # fmt: skip
         """Return the posteriors from the training cases ``rows`` of ``images``; SLUG's are kept in ``folder``."""
         chosen = np.random.default_rng((seed, 41)).permutation(rows)[: settings.images]
@@ -76,8 +84,9 @@ class Everything:
         variance = float(squared_error(*pictures).mean())
         first = next(iter(states.values())).fitted
         whole = reconstruction(MeanEncoder(model.encoder), model.decoder, batches[0])
-        part = tensors(some[: min(len(some), 100)])
-        scale = len(rows) / min(len(some), 100)
+        few = np.sort(chosen[:100])  # by lot, and not the head of the table
+        part = tensors(np.asarray(images[few], dtype=np.float32))
+        scale = len(rows) / len(few)
         return cls(
             model,
             tuple(members),
@@ -87,6 +96,7 @@ class Everything:
             variance,
             seed,
             fits,
+            further(model, settings.also, vae, images, rows, settings.latent_draws, seed, folder),
         )
 
 
@@ -122,6 +132,10 @@ def scores_of(
     }
     if len(everything.members) > 1:
         pairs["ensemble"] = generators.members_variance(everything.members, batches)
+        likely = generators.log_likelihoods(everything.members, batches, everything.variance, 8, seed)
+        scores["negative_waic"] = generators.negative_waic(likely)
+        scores["disagreement"] = generators.disagreement_score(likely)
+    pairs |= {name: ask(batches) for name, ask in everything.more.items()}
     scores |= generators.encoder_scores(model, batches)
     scores["negative_elbo"] = generators.negative_elbo(model, batches, everything.variance, 8, seed)
     scores["negative_iwae"] = generators.negative_iwae(model, batches, everything.variance, 8, seed)

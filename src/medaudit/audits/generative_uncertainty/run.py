@@ -15,6 +15,7 @@ import polars as pl
 
 from medaudit.audits.generative.design import Design, plan
 from medaudit.audits.generative.run import CASES
+from medaudit.audits.generative.settings import METRICS
 from medaudit.audits.generative.settings import Settings as VaeSettings
 from medaudit.audits.generative.study import FORETOLD
 from medaudit.audits.generative_uncertainty.findings import findings
@@ -47,6 +48,9 @@ def uncertainty_of_run(
     design = plan(cohort, vae)
     shares = _shares(vae, settings)
     metric = settings.metric or FORETOLD
+    judged_by = [name for name in METRICS if name in earlier.measurements().columns]
+    if metric not in judged_by:
+        raise UsageError(f"--metric {metric}: the run has no such error; it has: {', '.join(judged_by)}")
     artefacts = {column: _yes_no(cohort, design, column) for column in settings.artefacts}
     kept = {**asdict(settings), "shares": list(shares), "metric": metric, "torch": importlib.metadata.version("torch")}
     with Run.open(out, verb="slug", settings=kept, inputs=_inputs(folder, earlier, vae, shares)) as run:
@@ -136,5 +140,8 @@ def _yes_no(cohort: Cohort, design: Design, column: str) -> np.ndarray:
     strange = sorted(known - {*_YES, *_NO})
     if strange:
         raise UsageError(f"--artefact {column}: holds '{strange[0]}'; expected a column of yes and no")
-    coded = np.asarray([1 if value in _YES else 0 if value in _NO else -1 for value in values])
-    return coded[design.test]
+    coded = np.asarray([1 if value in _YES else 0 if value in _NO else -1 for value in values])[design.test]
+    if not ((coded == 1).any() and (coded == 0).any()):
+        word = "yes" if not (coded == 1).any() else "no"
+        raise DataError(f"--artefact {column}: no test image has '{word}'; there is nothing to tell apart")
+    return coded

@@ -23,6 +23,7 @@ from medaudit.audits.generative_uncertainty.study import PIXEL, Scored
 from medaudit.audits.workers import bar, in_processes
 from medaudit.datasets.artefacts import with_artefact
 from medaudit.metrics.uncertainty_error import pixel_detection
+from medaudit.report.arrays import read_arrays, write_arrays
 from medaudit.training.devices import one_thread
 from medaudit.training.prepared import opened
 
@@ -59,7 +60,6 @@ def score_cases(
     One training at a time and process; what is finished is not done again.
     """
     units = [trainings.Unit(vae.shares.index(share), seed) for share in shares for seed in range(vae.seeds)]
-    (out / SCORED).mkdir(parents=True, exist_ok=True)
     left = [unit for unit in units if not _file(out, unit).exists()]
     shared: dict[str, Any] = {"design": design, "vae": vae, "settings": settings, "folder": folder, "out": out,
                               "case_ids": case_ids, "metric": metric}  # fmt: skip
@@ -83,7 +83,7 @@ def _unit(
         rows = design.training_rows(vae.shares[unit.share], unit.seed)
         places = sources(design, settings)
         everything = Everything.of(
-            model, others, images, rows, settings, trainings.training_seed(vae, unit), out / SCORED / _name(unit)
+            model, others, images, rows, settings, trainings.training_seed(vae, unit), out / SCORED / _name(unit), vae
         )
         distance = perceptual_of(vae) if metric == "perceptual" else None
         parts: list[dict[str, np.ndarray]] = []
@@ -122,7 +122,7 @@ def _unit(
             kept |= {f"map/{edit}/{name}": values[:KEPT].sum(axis=1) for name, values in maps.items()}
     found |= {f"kept/{name}": values.astype(np.float32) for name, values in kept.items()}
     words = np.frombuffer(json.dumps(everything.fits).encode(), dtype=np.uint8)
-    _write(_file(out, unit), {**found, "fits": words})
+    write_arrays(_file(out, unit), {**found, "fits": words})
     return unit
 
 
@@ -152,30 +152,30 @@ def gathered(
     luminance, fits = np.empty(0), []
     for k, share in enumerate(shares):
         for s in range(seeds):
-            with np.load(_file(out, trainings.Unit(every.index(share), s)), allow_pickle=False) as found:
-                errors[k, s], luminance = found["error"], found["luminance"]
-                fits += [f"{100 * share:g} %, seed {s}: {said}" for said in json.loads(found["fits"].tobytes())]
-                for key in found.files:
-                    kind, _, rest = key.partition("/")
-                    if kind == "clean":
-                        clean.setdefault(rest, np.empty((*sizes, len(design.test))))[k, s] = found[key]
-                    elif kind in ("edited", "pixels"):
-                        edit, _, name = rest.partition("/")
-                        e = settings.edits.index(edit)
-                        shape = (*sizes, len(settings.edits), len(places))
-                        if kind == "edited":
-                            painted.setdefault(name, np.empty(shape))[k, s, e] = found[key]
-                        else:
-                            pixels.setdefault(name, np.empty((*shape, len(PIXEL))))[k, s, e] = found[key]
+            found = read_arrays(_file(out, trainings.Unit(every.index(share), s)))
+            errors[k, s], luminance = found["error"], found["luminance"]
+            fits += [f"{100 * share:g} %, seed {s}: {said}" for said in json.loads(found["fits"].tobytes())]
+            for key, values in found.items():
+                kind, _, rest = key.partition("/")
+                if kind == "clean":
+                    clean.setdefault(rest, np.empty((*sizes, len(design.test))))[k, s] = values
+                elif kind in ("edited", "pixels"):
+                    edit, _, name = rest.partition("/")
+                    e = settings.edits.index(edit)
+                    shape = (*sizes, len(settings.edits), len(places))
+                    if kind == "edited":
+                        painted.setdefault(name, np.empty(shape))[k, s, e] = values
+                    else:
+                        pixels.setdefault(name, np.empty((*shape, len(PIXEL))))[k, s, e] = values
     return Scored(design.test, shares, settings.edits, places, clean, painted, pixels, errors, luminance, tuple(fits))
 
 
 def shown(out: Path, share: int, edit: str) -> dict[str, np.ndarray]:
     """Return a few edited images of the first training: ``image``, ``painted``, ``mask``, ``made``, ``map/...``."""
-    with np.load(_file(out, trainings.Unit(share, 0)), allow_pickle=False) as found:
-        kept = {name: found[f"kept/{name}/{edit}"] for name in ("image", "painted", "mask", "made")}
-        start = f"kept/map/{edit}/"
-        return kept | {f"map/{key.removeprefix(start)}": found[key] for key in found.files if key.startswith(start)}
+    found = read_arrays(_file(out, trainings.Unit(share, 0)))
+    kept = {name: found[f"kept/{name}/{edit}"] for name in ("image", "painted", "mask", "made")}
+    start = f"kept/map/{edit}/"
+    return kept | {f"map/{key.removeprefix(start)}": values for key, values in found.items() if key.startswith(start)}
 
 
 def _name(unit: trainings.Unit) -> str:
@@ -184,11 +184,3 @@ def _name(unit: trainings.Unit) -> str:
 
 def _file(out: Path, unit: trainings.Unit) -> Path:
     return out / SCORED / f"{_name(unit)}.npz"
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}")
-    with part.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
-    part.replace(path)

@@ -10,6 +10,10 @@ EDITS = ("ink", "ruler", "patch", "gel_bubbles", "dark_corner", "control")
 """What can be painted on test images (``datasets.artefacts``); ``control`` is an edit that is no foreign content."""
 
 
+ALSO = ("swag", "online_laplace", "dropout")
+"""Scores that need a further training for each model."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The options of ``medaudit slug``; see its help for what each means."""
@@ -22,6 +26,8 @@ class Settings:
     """Columns of the run's cohort that say ``yes`` where an artefact is in the image."""
     rank: int = 50
     images: int = 1_000
+    also: tuple[str, ...] = ()
+    """Scores that need trainings of their own: of :data:`ALSO`."""
     params: tuple[str, ...] = ("all", "decoder")
     weights: str = "eigenvalue"
     probes: int = 32
@@ -42,6 +48,9 @@ class Settings:
                 raise UsageError(f"no edit is called '{edit}'; there are: {', '.join(EDITS)}")
         if len(set(self.edits)) < len(self.edits):
             raise UsageError(f"an edit is named twice: {', '.join(self.edits)}")
+        for name in self.also:
+            if name not in ALSO:
+                raise UsageError(f"--also {name}: expected some of {', '.join(ALSO)}")
         if not self.params or any(one not in ("all", "decoder") for one in self.params):
             raise UsageError("--params needs 'all', 'decoder' or both, as all,decoder")
         if self.weights not in ("eigenvalue", "projector"):
