@@ -274,6 +274,19 @@ def history(connection: Connection, kind: str, slug: str) -> list[tuple[int, str
     ][::-1]
 
 
+def steps(connection: Connection, found: Contribution) -> list[tuple[Change, bool, list[Difference]]]:
+    """Return each change, whether its base is still what is public, and what it changes by field of its base."""
+    there = current(connection, [(change.kind, change.slug) for change in found.changes])
+    told = []
+    for change in found.changes:
+        text = _record_at(connection, change.kind, change.slug, change.base)
+        base = None if text is None else json.loads(text)
+        new = None if change.record is None else change.record.plain()
+        fresh = found.state == "accepted" or there.get((change.kind, change.slug), (0, None))[0] == change.base
+        told.append((change, fresh, between(base, new)))
+    return told
+
+
 def restoring(connection: Connection, entries: Mapping[tuple[str, str], str | None]) -> list[Change]:
     """Return the changes that bring these records (canonical JSON) back, and retire what is public beside them."""
     public = connection.execute(

@@ -1,0 +1,116 @@
+"""Public answers, kept while what is public stays the same.
+
+Whether it stays the same is one row of the database, read before each answer: another worker, or the command line,
+may have changed it. On SQLite that takes some ten microseconds; on PostgreSQL the row is read twice a second at most.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import zlib
+from collections import OrderedDict
+from typing import Any
+
+from sqlalchemy import select
+
+from medaudit.review import tables as t
+from medaudit.review.database import Database
+from medaudit.review.web.security import COOKIE, Receive, Scope, Send
+
+MOST, LARGEST = 4_000, 2_000_000
+STALE = 0.5
+
+
+class Counter:
+    """How often what is public has changed."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._own = threading.local()
+        self._read, self._value = -STALE, -1
+
+    def __call__(self) -> int:
+        """Return the count."""
+        if not self.database.postgres:
+            connection = getattr(self._own, "connection", None)
+            if connection is None:
+                path = str(self.database.engine.url.database)
+                connection = self._own.connection = sqlite3.connect(path, isolation_level=None)
+            row = connection.execute("SELECT public FROM counter").fetchone()
+            return int(row[0])
+        if time.monotonic() - self._read > STALE:
+            with self.database.reading() as reading:
+                self._value = int(reading.scalar(select(t.counter.c.public)) or 0)
+            self._read = time.monotonic()
+        return self._value
+
+
+class PublicCache:
+    """ASGI middleware: GET without cookie and token is answered from memory while nothing public has changed.
+
+    It adds ``ETag`` and answers 304. Only answers with status 200 and ``cache-control: public`` are kept.
+    """
+
+    def __init__(self, app: Any, counter: Counter) -> None:
+        self.app, self.counter = app, counter
+        self._kept: OrderedDict[tuple[str, bytes, bytes], tuple[int, list[tuple[bytes, bytes]], bytes]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer from memory, or pass on and keep the answer."""
+        if scope["type"] != "http" or scope["method"] != "GET" or _personal(scope["headers"]):
+            await self.app(scope, receive, send)
+            return
+        accept = next((v for k, v in scope["headers"] if k == b"accept"), b"")
+        key = (scope["path"], scope.get("query_string", b""), b"json" if b"json" in accept else b"")
+        count = self.counter()
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] == count:
+            self._kept.move_to_end(key)
+            await _answer(scope, send, kept[1], kept[2])
+            return
+        start: dict[str, Any] = {}
+        parts: list[bytes] = []
+
+        async def keeping(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+                headers = dict(message["headers"])
+                if message["status"] != 200 or b"public" not in headers.get(b"cache-control", b""):
+                    start["through"] = True
+                    await send(message)
+                return
+            if start.get("through"):
+                await send(message)
+                return
+            parts.append(message.get("body", b""))
+            if not message.get("more_body"):
+                body = b"".join(parts)
+                headers = list(start["headers"])
+                if not any(k == b"etag" for k, _ in headers):  # a record's own tag is its revision: If-Match needs it
+                    headers.append((b"etag", b'"%d-%x"' % (count, zlib.crc32(body))))
+                if len(body) <= LARGEST:
+                    self._kept[key] = (count, headers, body)
+                    while len(self._kept) > MOST:
+                        self._kept.popitem(last=False)
+                await _answer(scope, send, headers, body)
+
+        await self.app(scope, receive, keeping)
+
+
+async def _answer(scope: Scope, send: Send, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    wanted = next((v for k, v in scope["headers"] if k == b"if-none-match"), None)
+    tag = next(v for k, v in headers if k == b"etag")
+    if wanted is not None and tag in [one.strip().removeprefix(b"W/") for one in wanted.split(b",")]:
+        some = [(k, v) for k, v in headers if k not in (b"content-length", b"content-type")]
+        await send({"type": "http.response.start", "status": 304, "headers": some})
+        await send({"type": "http.response.body", "body": b""})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _personal(headers: list[tuple[bytes, bytes]]) -> bool:
+    cookie = COOKIE.encode() + b"="
+    return any(name == b"authorization" or (name == b"cookie" and cookie in value) for name, value in headers)

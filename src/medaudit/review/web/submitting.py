@@ -1,0 +1,136 @@
+"""From what somebody types or pastes to records: the submission form, an edited record, a file in a known format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from sqlalchemy import Connection, select
+
+from medaudit.errors import DataError, UsageError
+from medaudit.review import tables as t
+from medaudit.review.database import now
+from medaudit.review.formats import bibtex, ris
+from medaudit.review.records import Record, Work, parse
+from medaudit.review.views import resolve
+from medaudit.review.words import plain
+
+FORMATS = ("yaml", "bibtex", "ris", "csv", "croissant")
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only; a date stays the text that was written."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+    for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def from_text(form: str, text: str) -> list[Record]:
+    """Return the records of a pasted text; DataError saying what cannot be read, UsageError for an unknown format."""
+    if not text.strip():
+        raise UsageError("nothing was pasted")
+    match form:
+        case "yaml":
+            return _yaml(text)
+        case "bibtex":
+            return list(bibtex.read(text))
+        case "ris":
+            return list(ris.read(text))
+        case "csv":
+            from medaudit.review.importers import table
+
+            return list(table.read_text(text))
+        case "croissant":
+            from medaudit.review.importers import croissant
+
+            return list(croissant.read_text(text))
+    raise UsageError(f"no format is called '{form}'; there are: {', '.join(FORMATS)}")
+
+
+def _yaml(text: str) -> list[Record]:
+    if re.search(r"(^|[\s\[{,])[&*][\w-]+", text) and re.search(r"(^|[\s\[{,:-])&[\w-]+", text):
+        raise DataError("YAML with anchors is not read here: a few lines of it can unfold into gigabytes")
+    try:
+        found = [one for one in yaml.load_all(text, Loader=_Loader) if one is not None]
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise DataError(f"the YAML cannot be read: {' '.join(str(error).split())[:300]}") from None
+    flat = [entry for one in found for entry in (one if isinstance(one, list) else [one])]
+    return [parse(entry, f"record {n + 1}") for n, entry in enumerate(flat)]
+
+
+def artifact_of(connection: Connection, form: Mapping[str, str]) -> list[Record]:
+    """Return the records of the form for one finding: the artifact, and its work where it is new.
+
+    Raises UsageError or DataError naming the field to mend.
+    """
+    slugs = resolve(connection, form["dataset"])
+    if len(slugs) != 1:
+        known = f"it may be {', '.join(slugs)}" if slugs else "nobody knows it; propose the dataset first"
+        raise UsageError(f"dataset '{form['dataset']}': {known}")
+    records: list[Record] = []
+    works = []
+    doi, url = form.get("doi", "").strip(), form.get("url", "").strip()
+    if doi or form.get("work_title", "").strip():
+        work = _work(connection, form, doi)
+        works.append(work if isinstance(work, str) else work.slug)
+        records += [] if isinstance(work, str) else [work]
+    year = form.get("year", "").strip()
+    title = form["title"].strip()
+    record: dict[str, Any] = {
+        "kind": "artifact", "slug": free_slug(connection, "artifact", f"{slugs[0]}-{title}"), "type": form["type"],
+        "finding": form["finding"], "title": title, "summary": form["summary"].strip(), "severity": form["severity"],
+        "reported": year or now()[:4],
+        "about": [{"dataset": slugs[0], "verb": "INTRODUCE" if form["type"] == "documentation" else "EXTEND"}],
+        "works": works,
+    }  # fmt: skip
+    if url:
+        record["url"] = url
+    return [*records, parse(record, "the form")]
+
+
+def _work(connection: Connection, form: Mapping[str, str], doi: str) -> Work | str:
+    """Return the slug of the work with this DOI, or a new work."""
+    title = form.get("work_title", "").strip()
+    probe = parse(
+        {"kind": "work", "slug": "probe", "title": title or "unknown", **({"doi": doi} if doi else {})}, "the source"
+    )
+    assert isinstance(probe, Work)
+    if probe.doi:
+        known = connection.scalar(
+            select(t.entity.c.slug).join(t.work, t.work.c.entity_id == t.entity.c.id).where(t.work.c.doi == probe.doi)
+        )
+        if known is not None:
+            return str(known)
+    if not title:
+        raise UsageError("the source is new here: give its title too")
+    year = form.get("year", "").strip()
+    authors = [name.strip() for name in form.get("authors", "").split(";") if name.strip()]
+    first = authors[0].split(",")[0] if authors else "anonymous"
+    return Work.model_validate(
+        probe.model_dump()
+        | {"slug": free_slug(connection, "work", f"{first} {year} {' '.join(title.split()[:4])}"), "title": title,
+           "authors": tuple(authors), "year": int(year) if year.isdigit() else None}
+    )  # fmt: skip
+
+
+def free_slug(connection: Connection, kind: str, text: str) -> str:
+    """Return a slug made of ``text`` that no record of the kind has."""
+    base = re.sub(r"[^a-z0-9]+", "-", plain(text).encode("ascii", "ignore").decode()).strip("-")[:80].strip("-") or kind
+    taken = set(
+        connection.scalars(select(t.entity.c.slug).where(t.entity.c.kind == kind, t.entity.c.slug.startswith(base)))
+    )
+    if base not in taken:
+        return base
+    return next(f"{base}-{n}" for n in range(2, 10_000) if f"{base}-{n}" not in taken)
+
+
+def as_yaml(record: Mapping[str, Any]) -> str:
+    """Return a record as YAML to be edited."""
+    order = ("kind", "slug", "name", "title", "type", "finding")
+    sorted_ = {key: record[key] for key in order if key in record} | {k: v for k, v in record.items() if k not in order}
+    return yaml.safe_dump(sorted_, sort_keys=False, allow_unicode=True, width=100)
