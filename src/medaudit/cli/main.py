@@ -8,7 +8,7 @@ import sys
 import typer
 
 from medaudit import __version__
-from medaudit.cli import data, demo, diagnose, labels, metrics, ood, report, ruler, scores, slug, vae
+from medaudit.cli import data, demo, diagnose, labels, metrics, ood, publish, report, review, ruler, scores, slug, vae
 from medaudit.errors import DataError, UsageError
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app.command("slug")(slug.slug)
 app.command("metrics")(metrics.metrics)
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)
+app.command("publish")(publish.publish)
+app.add_typer(review.app, name="review")
 app.command("demo")(demo.demo)
 
 

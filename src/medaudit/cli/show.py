@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,28 @@ def problems(cohort: Cohort, found: list[str], *, json: bool) -> int:
             f"{', '.join(cohort.roles)})"
         )
     return 1 if found else 0
+
+
+def json_of(value: Any) -> None:
+    """Print plain values as JSON."""
+    print(json_.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of texts under their headings."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        shown.add_column(heading, overflow="fold")
+    for row in rows:
+        shown.add_row(*(escape(cell) for cell in row))
+    Terminal().print(shown)
+
+
+def warnings(found: Iterable[Any]) -> None:
+    """Print what a review knows about datasets, a line each, with its source."""
+    for one in found:
+        source = f" [{', '.join(source.slug for source in one.sources)}]" if one.sources else ""
+        print(f"{one.severity}: {one.dataset}: {one.text}{source}")
 
 
 def text(lines: Iterable[str]) -> None:

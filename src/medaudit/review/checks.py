@@ -49,12 +49,12 @@ def near(connection: Connection, record: Record) -> list[str]:
     if isinstance(record, Work):
         for column, value in ((t.work.c.doi, record.doi), (t.work.c.arxiv, record.arxiv)):
             if value:
-                rows = connection.execute(
+                same_work = connection.execute(
                     select(t.entity.c.slug)
                     .join(t.work, t.work.c.entity_id == t.entity.c.id)
                     .where(column == value, same)
                 )
-                found += [f"work '{row.slug}' has the same {column.name} {value}" for row in rows]
+                found += [f"work '{row.slug}' has the same {column.name} {value}" for row in same_work]
     rows = connection.execute(
         select(t.entity.c.slug, t.entity.c.title).where(
             t.entity.c.kind == record.kind, t.entity.c.status == "public", same
@@ -68,12 +68,12 @@ def near(connection: Connection, record: Record) -> list[str]:
         names = {
             folded(name) for name in (record.name, *(alias.name for alias in record.aliases if not alias.ambiguous))
         }
-        rows = connection.execute(
+        bearing = connection.execute(
             select(t.entity.c.slug, t.name.c.name)
             .join(t.name, t.name.c.entity_id == t.entity.c.id)
             .where(t.name.c.folded.in_(names), same)
         ).all()
-        found += [f"dataset '{row.slug}' bears the name '{row.name}'" for row in rows]
+        found += [f"dataset '{row.slug}' bears the name '{row.name}'" for row in bearing]
     return list(dict.fromkeys(found))
 
 

@@ -71,11 +71,11 @@ class Database:
         self.engine.dispose()
 
 
-def connect(where: str | Path, *, create: bool = False) -> Database:
+def connect(where: str | Path, *, create: bool = False, migrating: bool = False) -> Database:
     """Return the review at ``where``: a file of SQLite, or an address as ``postgresql://user@host/name``.
 
-    With ``create`` it is made, empty, where it is not there. Raises UsageError where there is none, DataError where it
-    is not a review, or one of another version of this program.
+    With ``create`` it is made, empty, where it is not there; with ``migrating`` it may be of an earlier version.
+    Raises UsageError where there is none, DataError where it is not a review, or one of another version of medaudit.
     """
     url = _address(where)
     if url.drivername.startswith("sqlite") and not create and not Path(url.database or "").is_file():
@@ -91,7 +91,7 @@ def connect(where: str | Path, *, create: bool = False) -> Database:
         raise DataError(f"{where}: is no review; make one with `medaudit review init`")
     if create and not present:
         migrate(database)
-    elif (found := version(database)) != (wanted := head()):
+    elif (found := version(database)) != (wanted := head()) and not migrating:
         engine.dispose()
         raise DataError(
             f"{where}: its tables are of version {found}, this program's {wanted}; run `medaudit review migrate`"

@@ -66,9 +66,9 @@ def verify(connection: Connection) -> list[str]:
             found.append(f"{where}: is not what was accepted")
     found += [f"entity {key[0]}, revision {key[1]}: was accepted and is gone" for key in sorted(set(logged) - seen)]
     last = dict(
-        connection.execute(select(t.revision.c.entity_id, func.max(t.revision.c.rev)).group_by(t.revision.c.entity_id))
-        .tuples()
-        .all()
+        connection.execute(
+            select(t.revision.c.entity_id, func.max(t.revision.c.rev)).group_by(t.revision.c.entity_id)
+        ).all()
     )
     for row in connection.execute(select(t.entity.c.id, t.entity.c.kind, t.entity.c.slug, t.entity.c.rev)):
         if last.get(row.id) != row.rev:

@@ -14,12 +14,15 @@ from sqlalchemy import select as sql_select
 from medaudit.review import tables as t
 from medaudit.review import vocabulary, words
 from medaudit.review.quantities import disagree
-from medaudit.review.records import Artifact, Dataset, Demographic, Fact, Record, Work, mentioned
+from medaudit.review.records import Artifact, Dataset, Demographic, Fact, Record, Work, mentioned, parse
 
 Ids = Mapping[tuple[str, str], int]
 Edge = tuple[int, str, int, dict[str, Any]]
 """Subject, verb, object, and evidence, locus, version, note."""
 
+_TELLS = ("EXTEND", "INTRODUCE")
+_MODALITY_WORDS = vocabulary.MODALITIES | {"CR": "plain radiograph X-ray", "SM": "slide microscopy pathology",
+                                           "DMS": "dermoscopy skin", "OP": "fundus photography eye"}  # fmt: skip
 _OPEN = ("CC0", "CC-BY-4", "CC-BY-3", "CC-BY-2", "CC-BY-1", "MIT", "APACHE", "BSD", "PDDL", "ODC-BY", "PUBLIC DOMAIN")
 
 
@@ -41,14 +44,19 @@ def clear(connection: Connection, entities: Sequence[int]) -> None:
     """Take these entities out of the projection; edges that others own stay."""
     for start in range(0, len(entities), 400):
         part = list(entities[start : start + 400])
-        for table in (t.dataset, t.name, t.identifier, t.term, t.licence, t.work, t.author, t.artifact, t.claim,
-                      t.document):  # fmt: skip
+        for table in (t.dataset, t.name, t.identifier, t.term, t.licence, t.work, t.author, t.artifact, t.claim):
             connection.execute(delete(table).where(table.c.entity_id.in_(part)))
         connection.execute(delete(t.relation).where(t.relation.c.owner_id.in_(part)))
+    _clear_documents(connection, entities)
+
+
+def _clear_documents(connection: Connection, entities: Sequence[int]) -> None:
+    for start in range(0, len(entities), 400):
+        part = list(entities[start : start + 400])
+        connection.execute(delete(t.document).where(t.document.c.entity_id.in_(part)))
         if connection.dialect.name == "sqlite":
             for index in ("search_words", "search_names"):
-                for one in part:
-                    connection.execute(text(f"DELETE FROM {index} WHERE rowid = :id"), {"id": one})
+                connection.execute(text(f"DELETE FROM {index} WHERE rowid = :id"), [{"id": one} for one in part])
 
 
 def put(connection: Connection, records: Sequence[tuple[int, Record]]) -> None:
@@ -61,13 +69,86 @@ def put(connection: Connection, records: Sequence[tuple[int, Record]]) -> None:
     for table, values in rows.items():
         if values:
             connection.execute(insert(table), _uniform(values))
+    _write_documents(connection, records)
+
+
+def _write_documents(connection: Connection, records: Sequence[tuple[int, Record]]) -> None:
+    """Write what search reads of these records, and of the artifacts about their datasets.
+
+    Somebody who asks for "chest x-ray shortcut" means shortcuts of datasets of chest X-rays: an artifact is found by
+    its datasets' names, modality and anatomy too, and so changes with them.
+    """
+    own = {entity for entity, _ in records}
+    datasets = [entity for entity, record in records if isinstance(record, Dataset)]
+    told = {row.id: row for row in _about(connection, datasets) if row.id not in own}
+    others = [(row.id, parse(json.loads(row.record), f"artifact '{row.slug}'")) for row in told.values()]
+    _clear_documents(connection, [entity for entity, _ in others])
+    words_of = _words_of_datasets(connection, [*own, *told])
+    documents = [_document(entity, record, words_of.get(entity, [])) for entity, record in (*records, *others)]
+    if not documents:
+        return
+    connection.execute(insert(t.document), documents)
     if connection.dialect.name == "sqlite":
-        documents = rows[t.document]
         connection.execute(
             text("INSERT INTO search_words (rowid, name_tokens, tokens) VALUES (:entity_id, :name_tokens, :tokens)"),
             documents,
         )
         connection.execute(text("INSERT INTO search_names (rowid, names) VALUES (:entity_id, :names)"), documents)
+
+
+def _about(connection: Connection, datasets: Sequence[int]) -> list[Any]:
+    found: list[Any] = []
+    for start in range(0, len(datasets), 400):
+        part = list(datasets[start : start + 400])
+        query = (
+            sql_select(t.entity.c.id, t.entity.c.slug, t.revision.c.record)
+            .join(t.relation, t.relation.c.subject_id == t.entity.c.id)
+            .join(t.revision, (t.revision.c.entity_id == t.entity.c.id) & (t.revision.c.rev == t.entity.c.rev))
+            .where(t.relation.c.verb.in_(_TELLS), t.relation.c.object_id.in_(part), t.entity.c.status == "public")
+        )
+        found += connection.execute(query).all()
+    return found
+
+
+def _words_of_datasets(connection: Connection, artifacts: Sequence[int]) -> dict[int, list[str]]:
+    """Return by artifact the names, modalities and anatomy of the datasets it is about."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for start in range(0, len(artifacts), 400):
+        part = list(artifacts[start : start + 400])
+        where = (t.relation.c.subject_id.in_(part), t.relation.c.verb.in_(_TELLS))
+        names = sql_select(t.relation.c.subject_id, t.name.c.name).join(
+            t.name, t.name.c.entity_id == t.relation.c.object_id
+        )
+        for owner, name in connection.execute(names.where(*where)):
+            found[owner].append(name)
+        terms = sql_select(t.relation.c.subject_id, t.term.c.scheme, t.term.c.code).join(
+            t.term, t.term.c.entity_id == t.relation.c.object_id
+        )
+        for owner, scheme, code in connection.execute(terms.where(*where)):
+            if scheme == "modality":
+                found[owner] += [code, _MODALITY_WORDS[code]]
+            elif scheme == "anatomy":
+                found[owner].append(code)
+    return found
+
+
+def _document(entity: int, record: Record, more: Sequence[str]) -> dict[str, Any]:
+    if isinstance(record, Dataset):
+        names = [record.name, *(alias.name for alias in record.aliases), record.slug]
+        labels = [_MODALITY_WORDS[code] for code in record.modalities]
+        body = [record.description, record.host, *labels, *record.modalities, *record.anatomy, *record.tasks,
+                *(one.value for one in record.identifiers)]  # fmt: skip
+    elif isinstance(record, Artifact):
+        names = [record.title]
+        body = [record.summary, record.type.replace("_", " "), record.finding, *more, *(f.field for f in record.facts)]
+    else:
+        names = [record.title]
+        body = [*record.authors, record.venue, record.doi or "", record.arxiv or ""]
+    name_tokens = words.stems(" ".join(names))
+    return {
+        "entity_id": entity, "names": " ".join(words.folded(name) for name in names),
+        "name_tokens": " ".join(name_tokens), "tokens": " ".join(name_tokens + words.stems(" ".join(body))),
+    }  # fmt: skip
 
 
 # One statement inserts rows with the same columns: what one lacks is null.
@@ -109,12 +190,6 @@ def _dataset(entity: int, record: Dataset, ids: Ids, rows: dict[Table, list[dict
     edges += [(entity, link.relation, ids[("dataset", link.to)], {"note": link.note}) for link in record.links]
     _edges(entity, edges, rows)
     _facts(entity, (*record.facts, *map(_as_fact, record.demographics)), ids, rows)
-    labels = [vocabulary.MODALITIES[code] for code in record.modalities]
-    _document(
-        entity, [name for name, _ in names] + [record.slug],
-        [record.description, record.host, *labels, *record.modalities, *record.anatomy, *record.tasks,
-         *(one.value for one in record.identifiers)], rows,
-    )  # fmt: skip
 
 
 def _artifact(entity: int, record: Artifact, ids: Ids, rows: dict[Table, list[dict[str, Any]]]) -> None:
@@ -134,12 +209,6 @@ def _artifact(entity: int, record: Artifact, ids: Ids, rows: dict[Table, list[di
     edges += [(entity, one.verb, ids[("artifact", one.artifact)], {}) for one in record.relations]
     _edges(entity, edges, rows)
     _facts(entity, record.facts, ids, rows)
-    datasets = [about.dataset.replace("-", " ") for about in record.about]
-    _document(
-        entity, [record.title],
-        [record.summary, record.type.replace("_", " "), record.finding, *datasets, *(f.field for f in record.facts)],
-        rows,
-    )  # fmt: skip
 
 
 def _work(entity: int, record: Work, ids: Ids, rows: dict[Table, list[dict[str, Any]]]) -> None:
@@ -157,7 +226,6 @@ def _work(entity: int, record: Work, ids: Ids, rows: dict[Table, list[dict[str, 
         for use in record.uses
     ]  # fmt: skip
     _edges(entity, edges, rows)
-    _document(entity, [record.title], [*record.authors, record.venue, record.doi or "", record.arxiv or ""], rows)
 
 
 def _edges(owner: int, edges: list[Edge], rows: dict[Table, list[dict[str, Any]]]) -> None:
@@ -190,17 +258,6 @@ def _as_fact(entry: Demographic) -> Fact:
     return Fact(
         field=f"demographics: {name}", value=0 if value is None else value, unit=entry.unit, work=entry.work,
         url=entry.url, package=entry.package, version=entry.version, verification=entry.verification,
-    )  # fmt: skip
-
-
-def _document(entity: int, names: list[str], body: list[str], rows: dict[Table, list[dict[str, Any]]]) -> None:
-    name_tokens = words.stems(" ".join(names))
-    rows[t.document].append(
-        {
-            "entity_id": entity, "names": " ".join(words.folded(name) for name in names),
-            "name_tokens": " ".join(name_tokens),
-            "tokens": " ".join(name_tokens + words.stems(" ".join(body))),
-        }
     )  # fmt: skip
 
 

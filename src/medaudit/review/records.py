@@ -342,7 +342,7 @@ _CLASSES: dict[str, type[Record]] = {"dataset": Dataset, "artifact": Artifact, "
 def parse(plain: Mapping[str, Any], where: str = "record") -> Record:
     """Return the record that ``plain`` holds; DataError naming ``where``, the field and what was expected."""
     kind = plain.get("kind") if isinstance(plain, Mapping) else None
-    if kind not in _CLASSES:
+    if not isinstance(kind, str) or kind not in _CLASSES:
         raise DataError(f"{where}: kind is {kind!r}; expected one of {', '.join(_CLASSES)}")
     try:
         # Through JSON, so that a tuple is a list and a date a text whoever wrote them.

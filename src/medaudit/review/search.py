@@ -234,7 +234,7 @@ def _facets(connection: Connection, matching: ColumnElement[bool]) -> tuple[Face
     years: dict[int, int] = {}
     for source in (t.dataset, t.work):
         query = select(source.c.year, func.count()).where(source.c.entity_id.in_(ids)).group_by(source.c.year)
-        for year, n in connection.execute(query).tuples():
+        for year, n in connection.execute(query):
             if year is not None:
                 years[int(year)] = years.get(int(year), 0) + int(n)
     spans = []

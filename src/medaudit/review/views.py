@@ -435,19 +435,11 @@ def _warnings(own: Reference, artifacts: list[Listed], links: list[Linked], reco
         if one.type in vocabulary.WARNS and one.severity != "info":
             text = f"{one.reference.title.rstrip('.')}."
             found.append(Warned(own.slug, one.severity, one.type, text, one.reference, one.sources))
-    for link in links:
-        if link.relation in ("shares patients with", "is a subset of", "has the subset", "is derived from",
-                             "is the source of", "merges", "is merged into"):  # fmt: skip
-            text = f"{own.title} {link.relation} {link.other.title}: never train on one and test on the other unsplit."
-            found.append(Warned(own.slug, "major", "lineage", text, link.other))
-        elif link.relation == "is a mirror of":
-            text = (
-                f"This is a mirror of {link.other.title}: use the original, with its licence and its patient numbers."
-            )
-            found.append(Warned(own.slug, "major", "lineage", text, link.other))
-        elif link.relation == "is corrected by":
-            text = f"{link.other.title} corrects this dataset: use it instead."
-            found.append(Warned(own.slug, "major", "lineage", text, link.other))
+    for relation, advice in _LINEAGE.items():
+        others = [link.other for link in links if link.relation == relation]
+        if others:
+            text = f"{own.title} {relation} {', '.join(other.title for other in others)}: {advice}."
+            found.append(Warned(own.slug, "major", "lineage", text, others[0]))
     if any(alias.ambiguous for alias in record.aliases):
         names = ", ".join(alias.name for alias in record.aliases if alias.ambiguous)
         found.append(Warned(own.slug, "minor", "name", f"Other datasets are called {names} too: cite by DOI.", None))
@@ -460,6 +452,14 @@ _READ = {
     "MIRROR_OF": ("is a mirror of", "has the mirror"), "CORRECTS": ("corrects", "is corrected by"),
     "MERGES": ("merges", "is merged into"), "SHARES_PATIENTS_WITH": ("shares patients with", "shares patients with"),
 }  # fmt: skip
+_UNSPLIT = "never train on one and test on the other without splitting by patient over both"
+_LINEAGE = {
+    "shares patients with": _UNSPLIT, "is a subset of": _UNSPLIT, "has the subset": _UNSPLIT,
+    "is derived from": _UNSPLIT, "is the source of": _UNSPLIT, "merges": _UNSPLIT, "is merged into": _UNSPLIT,
+    "is a mirror of": "use the original, with its licence and its patient numbers",
+    "is corrected by": "use the corrected one",
+}  # fmt: skip
+"""Relations, as read from the dataset, that its users are warned of, and what to do."""
 
 
 def _links(connection: Connection, own: int) -> list[Linked]:

@@ -32,6 +32,7 @@ from medaudit.review.web.security import (
 
 ADDRESS = "MEDAUDIT_REVIEW"
 """The environment's name for the database of a worker process."""
+REGISTRATION = "MEDAUDIT_REVIEW_REGISTRATION"
 Slug = Annotated[str, Path(pattern=r"^[a-z0-9-]{1,120}$")]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 KindPath = Annotated[str, Path(pattern="^(dataset|artifact|work)$")]
@@ -45,7 +46,7 @@ _STATUS: dict[type[Exception], int] = {
 
 def from_environment() -> FastAPI:
     """Return the site of a worker process, on the database that the environment names."""
-    return create(database.connect(os.environ[ADDRESS]))
+    return create(database.connect(os.environ[ADDRESS]), registration=bool(os.environ.get(REGISTRATION)))
 
 
 def create(db: database.Database, *, registration: bool = False) -> FastAPI:
@@ -299,8 +300,8 @@ def _personal(db: database.Database, registration: bool) -> APIRouter:
         person = who(request).person
         form = {
             "dataset": dataset, "type": type, "finding": finding, "title": title, "summary": summary,
-            "severity": severity, "doi": doi, "work_title": work_title, "authors": authors, "year": year, "url": url, "note": note,
-            "interests": interests,
+            "severity": severity, "doi": doi, "work_title": work_title, "authors": authors, "year": year, "url": url,
+            "note": note, "interests": interests,
         }  # fmt: skip
         if "|" in finding:  # the menu names type and finding in one
             form["type"], form["finding"] = finding.split("|", 1)

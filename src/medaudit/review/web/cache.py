@@ -87,14 +87,14 @@ class PublicCache:
             parts.append(message.get("body", b""))
             if not message.get("more_body"):
                 body = b"".join(parts)
-                headers = list(start["headers"])
-                if not any(k == b"etag" for k, _ in headers):  # a record's own tag is its revision: If-Match needs it
-                    headers.append((b"etag", b'"%d-%x"' % (count, zlib.crc32(body))))
+                own: list[tuple[bytes, bytes]] = list(start["headers"])
+                if not any(k == b"etag" for k, _ in own):  # a record's own tag is its revision: If-Match needs it
+                    own.append((b"etag", b'"%d-%x"' % (count, zlib.crc32(body))))
                 if len(body) <= LARGEST:
-                    self._kept[key] = (count, headers, body)
+                    self._kept[key] = (count, own, body)
                     while len(self._kept) > MOST:
                         self._kept.popitem(last=False)
-                await _answer(scope, send, headers, body)
+                await _answer(scope, send, own, body)
 
         await self.app(scope, receive, keeping)
 

@@ -45,9 +45,10 @@ def searched(connection: Connection, query: str, offset: int = 0) -> Page:
     try:
         results = search.search(connection, query, limit=SHOWN, offset=max(0, offset), facets=True)
     except UsageError as error:
-        context = {"title": "Search", "query": query, "results": None, "problem": str(error), "offset": 0}
-        return Page("search.html", context | {"fields": FIELDS, "shown": SHOWN}, 400)
-    context = {"title": query or "Everything", "query": query, "results": results, "problem": "", "offset": offset}
+        refused = {"title": "Search", "query": query, "results": None, "problem": str(error), "offset": 0}
+        return Page("search.html", refused | {"fields": FIELDS, "shown": SHOWN}, 400)
+    context: dict[str, Any] = {"title": query or "Everything", "query": query, "results": results, "problem": ""}
+    context["offset"] = offset
     return Page("search.html", context | {"fields": FIELDS, "shown": SHOWN})
 
 
