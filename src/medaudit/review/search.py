@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rapidfuzz import fuzz, process
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, column, func, not_, or_, select, text
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, column, func, not_, or_, select, text, true
 from sqlalchemy import false as nothing
 
 from medaudit.review import tables as t
@@ -18,7 +18,7 @@ from medaudit.review.words import folded
 
 MOST = 2_000
 """Matches that are ranked; of more, the first by kind and title."""
-_KIND_WEIGHT = {"dataset": 1.0, "artifact": 0.8, "work": 0.4}
+_KIND_WEIGHT = {"dataset": 6.0, "artifact": 5.0, "work": 0.0}
 _SEVERITY_WEIGHT = {"critical": 0.3, "major": 0.2, "minor": 0.1}
 _DECADES = ((None, 1999), (2000, 2009), (2010, 2014), (2015, 2019), (2020, 2022), (2023, None))
 
@@ -63,8 +63,7 @@ def search(connection: Connection, query: str, *, limit: int = 20, offset: int =
     Rank: names before texts, whole names before parts, datasets before artifacts before works, severe before mild.
     """
     items = parse(query)
-    conditions = [_item(connection, item) for item in items]
-    matching = and_(t.entity.c.status == "public", *conditions)
+    matching = and_(t.entity.c.status == "public", _matching(connection, items))
     hits = _ranked(connection, matching, items)
     total = len(hits)
     if total == MOST:
@@ -73,6 +72,17 @@ def search(connection: Connection, query: str, *, limit: int = 20, offset: int =
     return Results(
         query, total, tuple(hits[offset : offset + limit]), _facets(connection, matching) if facets else (), perhaps
     )
+
+
+def _matching(connection: Connection, items: Sequence[Item]) -> ColumnElement[bool]:
+    """All items hold; words beside each other may also be one name, however it is written: "chest x-ray 14"."""
+    plain = [item for item in items if not item.without and len(item.any_of) == 1 and isinstance(item.any_of[0], Words)]
+    others = [_item(connection, item) for item in items if item not in plain]
+    each = [_item(connection, item) for item in plain]
+    if len(plain) < 2:
+        return and_(true(), *others, *each)
+    name = "".join(item.any_of[0].name for item in plain if isinstance(item.any_of[0], Words))
+    return and_(true(), *others, or_(and_(*each), _in_names(connection, name)))
 
 
 def _item(connection: Connection, item: Item) -> ColumnElement[bool]:
@@ -89,10 +99,7 @@ def _words(connection: Connection, part: Words) -> ColumnElement[bool]:
     if connection.dialect.name == "sqlite":
         phrase = '{tokens} : "' + " ".join(part.stems).replace('"', '""') + '"' + (" *" if part.start else "")
         found.append(t.entity.c.id.in_(_rows("SELECT rowid FROM search_words WHERE search_words MATCH :q", phrase)))
-        if len(part.name) >= 3:
-            name = '"' + part.name.replace('"', '""') + '"'
-            found.append(t.entity.c.id.in_(_rows("SELECT rowid FROM search_names WHERE search_names MATCH :q", name)))
-        return or_(*found)
+        return or_(*found, _in_names(connection, part.name))
     ends = [f"'{stem}':{'*' if part.start and n == len(part.stems) - 1 else ''}D" for n, stem in enumerate(part.stems)]
     found.append(
         t.entity.c.id.in_(
@@ -101,11 +108,17 @@ def _words(connection: Connection, part: Words) -> ColumnElement[bool]:
             )
         )
     )
-    if len(part.name) >= 3:
-        found.append(
-            t.entity.c.id.in_(_rows("SELECT entity_id AS rowid FROM document WHERE names LIKE :q", f"%{part.name}%"))
-        )
-    return or_(*found)
+    return or_(*found, _in_names(connection, part.name))
+
+
+def _in_names(connection: Connection, name: str) -> ColumnElement[bool]:
+    """The folded name holds ``name``: three letters or more, as the trigram indexes need."""
+    if len(name) < 3:
+        return nothing()
+    if connection.dialect.name == "sqlite":
+        quoted = '"' + name.replace('"', '""') + '"'
+        return t.entity.c.id.in_(_rows("SELECT rowid FROM search_names WHERE search_names MATCH :q", quoted))
+    return t.entity.c.id.in_(_rows("SELECT entity_id AS rowid FROM document WHERE names LIKE :q", f"%{name}%"))
 
 
 def _rows(sql: str, value: str) -> Any:

@@ -25,7 +25,8 @@ def folded(name: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
-    return str(_STEM(word)) if word.isascii() and word.isalpha() else word
+    # Of "s" Porter's rules leave nothing.
+    return str(_STEM(word)) or word if word.isascii() and word.isalpha() else word
 
 
 def stems(text: str) -> list[str]:

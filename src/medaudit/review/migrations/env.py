@@ -5,11 +5,11 @@ from alembic import context
 from medaudit.review.tables import metadata
 
 
-def _ours(thing: object, name: str | None, kind: str, _reflected: bool, _compare: object) -> bool:
-    # The search indexes are SQLite's virtual tables and PostgreSQL's generated columns: no part of the metadata.
-    return not (name or "").startswith(("search_", "ix_search_")) and (
-        kind != "column" or not (name or "").startswith("vector")
-    )
+def _ours(_thing: object, name: str | None, kind: str, _reflected: bool, _compare: object) -> bool:
+    # The search indexes are SQLite's virtual tables and PostgreSQL's generated column: no part of the metadata.
+    return not (name or "").startswith(("search_words", "search_names", "ix_search_")) and (kind, name) != (
+        "column", "vector"
+    )  # fmt: skip
 
 
 context.configure(

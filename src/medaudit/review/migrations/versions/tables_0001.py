@@ -305,6 +305,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("release_id", "entity_id", name=op.f("pk_release_entry")),
     )
     op.create_table(
+        "search_run",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("query_id", sa.Integer(), nullable=False),
+        sa.Column("started", sa.String(length=32), nullable=False),
+        sa.Column("finished", sa.String(length=32), nullable=True),
+        sa.Column("identified", sa.Integer(), nullable=False),
+        sa.Column("new", sa.Integer(), nullable=False),
+        sa.Column("merged", sa.Integer(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["query_id"], ["query.id"], name=op.f("fk_search_run_query_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_search_run")),
+    )
+    op.create_table(
         "session",
         sa.Column("hash", sa.String(length=64), nullable=False),
         sa.Column("person_id", sa.Integer(), nullable=False),
@@ -451,54 +464,31 @@ def downgrade() -> None:
     for line in _WITHOUT[op.get_bind().dialect.name]:
         op.execute(line)
     op.drop_table("screening")
-    op.drop_index(op.f("ix_found_harvested_id"), table_name="found")
     op.drop_table("found")
-    op.drop_index(op.f("ix_cites_cited_id_citing_id"), table_name="cites")
     op.drop_table("cites")
-    op.drop_index(op.f("ix_revision_contribution_id"), table_name="revision")
     op.drop_table("revision")
-    op.drop_index(op.f("ix_harvested_work_id"), table_name="harvested")
-    op.drop_index(op.f("ix_harvested_openalex"), table_name="harvested")
-    op.drop_index(op.f("ix_harvested_merged_into"), table_name="harvested")
-    op.drop_index(op.f("ix_harvested_folded"), table_name="harvested")
-    op.drop_index(op.f("ix_harvested_doi"), table_name="harvested")
-    op.drop_index(op.f("ix_harvested_arxiv"), table_name="harvested")
     op.drop_table("harvested")
-    op.drop_index(op.f("ix_change_kind_slug"), table_name="change")
     op.drop_table("change")
-    op.drop_index(op.f("ix_work_openalex"), table_name="work")
-    op.drop_index(op.f("ix_work_doi"), table_name="work")
-    op.drop_index(op.f("ix_work_arxiv"), table_name="work")
     op.drop_table("work")
     op.drop_table("token")
-    op.drop_index(op.f("ix_term_scheme_code"), table_name="term")
     op.drop_table("term")
     op.drop_table("session")
+    op.drop_table("search_run")
     op.drop_table("release_entry")
-    op.drop_index(op.f("ix_relation_subject_id_verb"), table_name="relation")
-    op.drop_index(op.f("ix_relation_owner_id"), table_name="relation")
-    op.drop_index(op.f("ix_relation_object_id_verb"), table_name="relation")
     op.drop_table("relation")
-    op.drop_index(op.f("ix_name_folded"), table_name="name")
     op.drop_table("name")
     op.drop_table("licence")
-    op.drop_index(op.f("ix_identifier_scheme_value"), table_name="identifier")
     op.drop_table("identifier")
     op.drop_table("document")
     op.drop_table("dataset")
-    op.drop_index(op.f("ix_contribution_state_created"), table_name="contribution")
     op.drop_table("contribution")
-    op.drop_index(op.f("ix_claim_field"), table_name="claim")
     op.drop_table("claim")
     op.drop_table("author")
-    op.drop_index(op.f("ix_artifact_type_severity"), table_name="artifact")
-    op.drop_index(op.f("ix_artifact_reported"), table_name="artifact")
     op.drop_table("artifact")
     op.drop_table("release")
     op.drop_table("query")
     op.drop_table("person")
     op.drop_table("link_check")
-    op.drop_index(op.f("ix_entity_updated"), table_name="entity")
     op.drop_table("entity")
     op.drop_table("counter")
     op.drop_table("audit")
