@@ -47,6 +47,7 @@ def page(result: Audit, run: Run) -> Report:
         limits=limits(result),
         provenance=provenance(result, run),
         findings=result.findings,
+        known=result.cohort.known,
     )
 
 

@@ -41,6 +41,7 @@ def page(result: RulerAudit, run: Run) -> Report:
         limits=limits(result),
         provenance=provenance(result, run),
         findings=result.findings,
+        known=result.cohort.known,
     )
 
 

@@ -50,15 +50,24 @@ def describe(name: Name, data: Data = None, json: Json = False) -> None:
 @app.command()
 def check(
     name: Name,
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The dataset's folder.")],
+    data: Data = None,
     json: Json = False,
 ) -> None:
-    """Check that a dataset's folder has what its table promises; exit code 1 if something is missing.
+    """Say what is known about a dataset, and check its folder; exit code 1 if a file is missing.
+
+    A DATASET that medaudit cannot read is looked up too: leave --data out.
 
     Example: medaudit data check hc18 --data hc18
     """
     from medaudit import datasets
-    from medaudit.cli import show
+    from medaudit.cli import show, sources
+    from medaudit.errors import UsageError
 
+    told = sources.known(name)
+    if data is None:
+        if not told and name not in datasets.DATASETS:
+            raise UsageError(f"nobody knows a dataset '{name}'; look for it with `medaudit review search {name}`")
+        show.known(name, told, json=json)
+        return
     cohort = datasets.load(name, data)
-    raise typer.Exit(show.problems(cohort, datasets.check(cohort), json=json))
+    raise typer.Exit(show.problems(cohort, datasets.check(cohort), told, json=json))

@@ -18,7 +18,7 @@ def demo(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Simulate a breast-MRI cohort whose automated labels are worse for the young, audit it, and write the report.
+    """Simulate a breast-MRI cohort whose automated labels are worse for the young, audit it, propose what is found.
 
     Example: medaudit demo --out runs/demo
     """
@@ -29,3 +29,37 @@ def demo(
     if not (json or quiet):
         show.text(planted(result))
     show.findings(result.findings, out=out, json=json, quiet=quiet)
+    where, number = reviewed(out)
+    if not (json or quiet):
+        show.text(
+            (
+                f"review: what was found is contribution {number} of {where}; another person publishes it with",
+                f"  medaudit review accept {number} --db {where} --as reviewer",
+                f"  medaudit review serve --db {where}     (then http://127.0.0.1:8765)",
+            )
+        )
+
+
+def reviewed(out: Path) -> tuple[Path, int | None]:
+    """Propose the run's findings to a review of its own beside the report; return where it is, and the contribution."""
+    import contextlib
+
+    from medaudit.cli.publish import proposed
+    from medaudit.review import database, people, seed, start
+
+    where = out / "review.sqlite"
+    if not where.exists():
+        part = out / ".review.sqlite"
+        for leftover in out.glob(".review.sqlite*"):
+            leftover.unlink()
+        with contextlib.closing(database.connect(part, create=True)) as opened:
+            start.plant(opened, seed.read())
+            with opened.writing() as connection:
+                people.add(connection, "demo", "contributor")
+                people.add(connection, "reviewer", "reviewer")
+        part.rename(where)
+    number, _ = proposed(
+        out, to=str(where), about="simulated-breast-mri", name="demo", findings=[],
+        description="Simulated breast DCE-MRI with automated labels that are worse for the young by design.",
+    )  # fmt: skip
+    return where, number

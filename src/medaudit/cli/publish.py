@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,17 +25,15 @@ def publish(
         list[str],
         typer.Option("--finding", metavar="ID", help="Only this finding, as gap:age:dice; repeat for several."),
     ] = [],
-    title: Annotated[
-        str | None, typer.Option("--title", help="The artifact's title; else the first finding's.")
-    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="The artifact's title; else the first claim.")] = None,
     severity: Annotated[
         str | None, typer.Option("--severity", help="info, minor, major or critical; else by what was found.")
     ] = None,
     version: Annotated[
-        str, typer.Option("--dataset-version", help="The version of the dataset that was audited.")
+        str, typer.Option("--dataset-version", metavar="LABEL", help="The version of the dataset that was audited.")
     ] = "",
     interests: Annotated[
-        str, typer.Option("--interests", help="What you have to do with the data or its makers.")
+        str, typer.Option("--interests", metavar="TEXT", help="What you have to do with the data or its makers.")
     ] = "",
     json: options.Json = False,
 ) -> None:
@@ -43,33 +41,12 @@ def publish(
 
     Example: medaudit publish runs/hc18 --to review.sqlite --about hc18
     """
-    from medaudit.cli import review, show
-    from medaudit.errors import UsageError
-    from medaudit.report import Run
-    from medaudit.review import published, views, workflow
-    from medaudit.review.web.submitting import free_slug
+    from medaudit.cli import show
 
-    finished = Run.read(run)
-    found = finished.findings()
-    if finding:
-        known = {one.id for one in found}
-        strange = [name for name in finding if name not in known]
-        if strange:
-            raise UsageError(f"the run has no finding '{strange[0]}'; `medaudit report {run}` lists them")
-        found = [one for one in found if one.id in finding]
-    record = dataclasses.asdict(dataclasses.replace(finished, _lock=None))
-    with review._open(to) as opened, opened.writing() as connection:
-        slugs = views.resolve(connection, about)
-        if len(slugs) > 1:
-            raise UsageError(f"'{about}' may be {', '.join(slugs)}; say which")
-        slug = slugs[0] if slugs else free_slug(connection, "dataset", about)
-        artifact = published.artifact(slug, found, record, title=title, severity=severity, version=version)
-        changes = workflow.putting(connection, published.proposal(bool(slugs), slug, artifact))
-        if not changes:
-            number = None
-        else:
-            name = f"Findings of medaudit {finished.verb} about {slug}"
-            number = workflow.propose(connection, review._who(connection, as_), name, changes, interests=interests)
+    number, artifact = proposed(
+        run, to=to, about=about, name=as_, findings=finding, title=title, severity=severity, version=version,
+        interests=interests,
+    )  # fmt: skip
     if json:
         show.json_of({"contribution": number, "artifact": artifact.plain()})
     elif number is None:
@@ -77,3 +54,38 @@ def publish(
     else:
         print(f"contribution {number}: '{artifact.title}' is proposed; another person publishes it with")
         print(f"  medaudit review accept {number} --db {to} --as NAME")
+
+
+def proposed(
+    run: Path, *, to: str, about: str, name: str | None, findings: list[str], title: str | None = None,
+    severity: str | None = None, version: str = "", interests: str = "", description: str = "",
+) -> tuple[int | None, Any]:  # fmt: skip
+    """Propose a run's findings; return the contribution's number (None: they are public already) and the artifact."""
+    from medaudit.cli.review import opened_as
+    from medaudit.errors import UsageError
+    from medaudit.report import Run
+    from medaudit.review import published, views, workflow
+    from medaudit.review.records import Record, digest
+
+    finished = Run.read(run)
+    found = finished.findings()
+    known = {one.id for one in found}
+    strange = [one for one in findings if one not in known]
+    if strange:
+        raise UsageError(f"the run has no finding '{strange[0]}'; `medaudit report {run}` lists them")
+    if findings:
+        found = [one for one in found if one.id in findings]
+    record = {field.name: getattr(finished, field.name) for field in dataclasses.fields(finished)}
+    with opened_as(to, name) as (connection, person):
+        slugs = views.resolve(connection, about)
+        if len(slugs) > 1:
+            raise UsageError(f"'{about}' may be {', '.join(slugs)}; say which")
+        slug = slugs[0] if slugs else workflow.free_slug(connection, "dataset", about)
+        artifact = published.artifact(slug, found, record, title=title, severity=severity, version=version)
+        wanted: list[Record] = [artifact] if slugs else [published.stub(slug, description), artifact]
+        changes = workflow.putting(connection, wanted)
+        if not changes:
+            return None, artifact
+        said = f"Findings of medaudit {finished.verb} about {slug}"
+        key = digest(artifact.plain())  # the same findings published twice are one contribution
+        return workflow.propose(connection, person, said, changes, interests=interests, request_key=key), artifact

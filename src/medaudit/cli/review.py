@@ -109,7 +109,7 @@ def show_(
     """
     from medaudit.cli import show
     from medaudit.review import views
-    from medaudit.review.web.submitting import as_yaml
+    from medaudit.review.records import as_yaml
 
     with _open(db) as opened, opened.reading() as connection:
         for slug in views.resolve(connection, name):
@@ -202,11 +202,11 @@ def queue(
     Example: medaudit review queue
     """
     from medaudit.cli import show
+    from medaudit.review import workflow
     from medaudit.review.people import Person
-    from medaudit.review.web.api import listed
 
     with _open(db) as opened, opened.reading() as connection:
-        found = listed(connection, Person(0, "", "reviewer"), state, 0, 1_000)
+        found = workflow.listed(connection, Person(0, "", "reviewer"), state, 0, 1_000)
     if json:
         show.json_of(found)
     else:
@@ -251,11 +251,10 @@ def accept(number: Number, db: Db = DEFAULT, as_: As = None, note: Note = "") ->
 
     Example: medaudit review accept 7 --as grace
     """
-    from medaudit.review import people, workflow
+    from medaudit.review import workflow
 
-    with _open(db) as opened, _refusals(), opened.writing() as connection:
-        put = workflow.accept(connection, _who(connection, as_), number, note)
-        people.everybody(connection)
+    with opened_as(db, as_) as (connection, who):
+        put = workflow.accept(connection, who, number, note)
     print(f"contribution {number} is public: {len(put)} records")
 
 
@@ -273,8 +272,8 @@ def reject(
     """
     from medaudit.review import workflow
 
-    with _open(db) as opened, _refusals(), opened.writing() as connection:
-        workflow.reject(connection, _who(connection, as_), number, reason, note)
+    with opened_as(db, as_) as (connection, who):
+        workflow.reject(connection, who, number, reason, note)
     print(f"contribution {number} is rejected: {reason}")
 
 
@@ -293,11 +292,11 @@ def retire(
     """
     from medaudit.review import workflow
 
-    with _open(db) as opened, _refusals(), opened.writing() as connection:
+    with opened_as(db, as_) as (connection, who):
         rev = workflow.current(connection, [(kind, slug)]).get((kind, slug), (0, None))[0]
         change = workflow.Change(kind, slug, rev, None, into)
         title = f"Merge {kind} {slug} into {into}" if into else f"Retire {kind} {slug}"
-        number = workflow.propose(connection, _who(connection, as_), title, [change], note=note)
+        number = workflow.propose(connection, who, title, [change], note=note)
     print(f"contribution {number}: {title}; another person accepts it")
 
 
@@ -414,8 +413,8 @@ def restore(
     """
     from medaudit.review import people, releases, workflow
 
-    with _open(db) as opened, _refusals(), opened.writing() as connection:
-        number = releases.restore(connection, _who(connection, as_), version)
+    with opened_as(db, as_) as (connection, who):
+        number = releases.restore(connection, who, version)
         if number is None:
             print(f"what is public is as in {version}")
             return
@@ -673,6 +672,13 @@ def _password() -> str:
     if getpass.getpass("again: ") != first:
         raise UsageError("the two are not the same")
     return first
+
+
+@contextlib.contextmanager
+def opened_as(db: str, name: str | None) -> Iterator[tuple[Any, Any]]:
+    """Yield a connection that may write to the review, and the person called ``name`` (or as whoever is logged in)."""
+    with _open(db) as opened, _refusals(), opened.writing() as connection:
+        yield connection, _who(connection, name)
 
 
 @contextlib.contextmanager

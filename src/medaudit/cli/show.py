@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from medaudit.cohort import Cohort
+from medaudit.cohort import Cohort, Known
 from medaudit.datasets import Dataset
 from medaudit.report import Finding
 
@@ -132,18 +132,33 @@ def description(dataset: Dataset, cohort: Cohort | None, *, json: bool) -> None:
             print(f"{key:<10} {', '.join(value) if isinstance(value, list) else value}")
 
 
-def problems(cohort: Cohort, found: list[str], *, json: bool) -> int:
-    """Print what a dataset's folder lacks; return the exit code, 1 if it lacks something."""
+def known(name: str, told: Sequence[Known], *, json: bool) -> None:
+    """Print what the living review knows about a dataset."""
+    if json:
+        print(json_.dumps({"dataset": name, "known": [vars(one) for one in told]}, indent=1))
+        return
+    for one in told:
+        print(f"{one.severity}: {one.text}{f' [{one.source}]' if one.source else ''}")
+    if not told:
+        print(f"{name}: the review warns of nothing; that is not to say that there is nothing")
+
+
+def problems(cohort: Cohort, found: list[str], told: Sequence[Known], *, json: bool) -> int:
+    """Print what is known of a dataset, and what its folder lacks; return the exit code, 1 if it lacks something."""
     about = {
         "dataset": cohort.name,
         "cases": len(cohort),
         "patients": int(cohort.clusters.n_unique()),
         "roles": sorted(cohort.roles),
         "problems": found,
+        "known": [vars(one) for one in told],
     }
     if json:
         print(json_.dumps(about, indent=1))
-    elif found:
+        return 1 if found else 0
+    if told:
+        known(cohort.name, told, json=False)
+    if found:
         text(found)
     else:
         print(

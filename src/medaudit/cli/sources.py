@@ -11,7 +11,7 @@ import polars as pl
 
 from medaudit import datasets
 from medaudit.audits.simulated import simulated_beside
-from medaudit.cohort import Cohort, read_table
+from medaudit.cohort import Cohort, Known, read_table
 from medaudit.errors import DataError, UsageError
 
 
@@ -38,6 +38,7 @@ def cohort(
         if data is None:
             raise UsageError(f"--dataset {dataset} needs --data DIR, the dataset's folder")
         found = datasets.load(dataset, data)
+        found = replace(found, known=known(dataset))
     elif cases is not None:
         if data is not None and not data.is_dir():
             raise DataError(f"{data}: no such folder; --data is the folder that the table's paths start from")
@@ -51,6 +52,28 @@ def cohort(
         masks = {name: replace(role, label=label) for name, role in found.roles.items() if name != "image"}
         found = replace(found, roles={**found.roles, **masks})
     return found if cases is not None else _clustered(found, cluster)
+
+
+REVIEWED_AS = {
+    "isic": ("isic-2016", "isic-2017", "isic-2018", "isic-2019", "isic-2020"),
+    "ph2-patches": ("ph2",),
+}
+"""Names of our datasets that the living review has under another."""
+
+
+def known(dataset: str) -> tuple[Known, ...]:
+    """Return what the living review knows about a named dataset: the gravest first, each sentence once.
+
+    It asks the review that the environment names (MEDAUDIT_REVIEW), or else the seed that ships with medaudit.
+    """
+    from medaudit.review.known import known as ask
+
+    found, _, _ = ask(REVIEWED_AS.get(dataset, (dataset,)))
+    told: dict[str, Known] = {}
+    for one in found:
+        sources_of = ", ".join(source.title for source in one.sources)
+        told.setdefault(one.text, Known(one.severity, one.text, sources_of))
+    return tuple(told.values())
 
 
 def scores(

@@ -1,6 +1,6 @@
 """Cohort and Grouping: who the cases are, where their files lie, and how they form groups."""
 
-from medaudit.cohort.cohort import EMPTY, Case, Cohort, Role, Source
+from medaudit.cohort.cohort import EMPTY, Case, Cohort, Known, Role, Source
 from medaudit.cohort.expression import columns_of, describe_values, matches
 from medaudit.cohort.folds import folds, split
 from medaudit.cohort.geometry import check_geometry, on_common_grid
@@ -17,6 +17,7 @@ __all__ = [
     "Factor",
     "Grouping",
     "Groups",
+    "Known",
     "Role",
     "Source",
     "Volume",

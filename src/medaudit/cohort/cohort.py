@@ -43,6 +43,15 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What was known about a dataset before anybody audited it here: how grave, what, and who says so."""
+
+    severity: str
+    text: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Case:
     """One row of a cohort: its id, its files by role, and the pixel spacing that the table gives."""
 
@@ -59,7 +68,8 @@ class Cohort:
     ``roles`` maps a role (``image``, ``reference``, ``labels``, ``prediction`` ...) to where its files lie. Paths in
     the table are absolute or relative to ``root``. A null path: the case has no such file; ``"empty:"``: the
     annotator says that there is nothing. ``spacing_mm`` is an optional column (see :class:`Case`). ``notes`` is what a
-    reader of any result must know (records kept apart, spellings merged); ``truth`` what a simulator planted.
+    reader of any result must know (records kept apart, spellings merged); ``truth`` what a simulator planted;
+    ``known`` what others have found out about the dataset.
     """
 
     name: str
@@ -69,6 +79,7 @@ class Cohort:
     notes: tuple[str, ...] = ()
     source: Source | None = None
     truth: Mapping[str, Any] | None = None
+    known: tuple[Known, ...] = ()
 
     def __post_init__(self) -> None:
         table = self.table

@@ -16,6 +16,7 @@ import jinja2
 from markupsafe import Markup
 
 import medaudit
+from medaudit.cohort import Known
 from medaudit.report import numerals, theme
 from medaudit.report.finding import Finding, Verdict
 
@@ -112,6 +113,7 @@ class Report:
     ``headline`` answers the study in one sentence. ``methods`` is paragraphs parted by blank lines, to be pasted
     into a paper. ``limits`` is what the study cannot say. ``provenance`` is pairs of a name and a text: metric
     definitions, empty policy, thresholds, group edges, n, seeds, resamples, family size, versions, input hashes.
+    ``known`` is what others had found out about the dataset before.
     """
 
     title: str
@@ -124,6 +126,7 @@ class Report:
     limits: Sequence[str]
     provenance: Sequence[tuple[str, str]]
     findings: Sequence[Finding] = ()
+    known: Sequence[Known] = ()
 
 
 def render(report: Report) -> str:

@@ -153,14 +153,23 @@ class Run:
         self.write_text("report.json", to_json(report))
         return self.write_text("report.html", render(report))
 
-    def render_again(self) -> Path:
-        """Write ``report.html`` anew from ``report.json``; DataError where that is not there or damaged."""
+    def report(self) -> Report:
+        """Return the content of the report that was written; DataError where that is not there or damaged."""
         path = self.path / "report.json"
         try:
-            return self.write_text("report.html", render(from_json(path.read_text(encoding="utf-8"))))
+            return from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError(f"{path} is not there: the run was not finished; run the same command again") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} cannot be read ({error}); run the same command again") from None
+
+    def render_again(self) -> Path:
+        """Write ``report.html`` anew from ``report.json``; DataError where that is not there or damaged."""
+        report = self.report()
+        try:
+            return self.write_text("report.html", render(report))
+        except (ValueError, KeyError, TypeError) as error:
+            path = self.path / "report.json"
             raise DataError(f"{path} cannot be read ({error}); run the same command again") from None
 
     def finish(self) -> None:

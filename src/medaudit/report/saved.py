@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from medaudit.cohort import Known
 from medaudit.report.finding import Finding
 from medaudit.report.html import Answer, Figure, Picture, Report, Section, Table
 
@@ -27,6 +28,7 @@ def from_json(text: str) -> Report:
             "answers": [Answer(**answer) for answer in plain["answers"]],
             "sections": [_section(section) for section in plain["sections"]],
             "provenance": [(name, said) for name, said in plain["provenance"]],
+            "known": [Known(**known) for known in plain.get("known", [])],  # a report of before had none
             "findings": [Finding.from_dict(finding) for finding in plain["findings"]],
         }
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import StaticPool
 
 from medaudit.errors import DataError, UsageError
 
@@ -78,7 +79,7 @@ def connect(where: str | Path, *, create: bool = False, migrating: bool = False)
     Raises UsageError where there is none, DataError where it is not a review, or one of another version of medaudit.
     """
     url = _address(where)
-    if url.drivername.startswith("sqlite") and not create and not Path(url.database or "").is_file():
+    if url.drivername.startswith("sqlite") and not create and url.database and not Path(url.database or "").is_file():
         raise UsageError(
             f"{url.database}: there is no review; make one with `medaudit review init --db {url.database}`"
         )
@@ -167,7 +168,11 @@ def _address(where: str | Path) -> URL:
 def _engine(url: URL) -> Engine:
     if not url.drivername.startswith("sqlite"):
         return create_engine(url, pool_size=10, max_overflow=20, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=20, max_overflow=60)
+    driver: dict[str, Any] = {"timeout": 30, "check_same_thread": False}
+    if url.database:
+        engine = create_engine(url, connect_args=driver, pool_size=20, max_overflow=60)
+    else:  # in memory: one connection, or each would be another database
+        engine = create_engine(url, connect_args=driver, poolclass=StaticPool)
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:

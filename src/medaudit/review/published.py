@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medaudit.errors import UsageError
-from medaudit.review.records import Artifact, Dataset, Record, digest, parse
+from medaudit.review.records import Artifact, Dataset, digest, parse
 
 if TYPE_CHECKING:
     from medaudit.report import Finding
@@ -71,11 +71,6 @@ def stub(slug: str, description: str = "") -> Dataset:
     record = parse({"kind": "dataset", "slug": slug, "name": slug, "description": text}, f"dataset '{slug}'")
     assert isinstance(record, Dataset)
     return record
-
-
-def proposal(known: bool, about: str, found: Artifact) -> list[Record]:
-    """Return what to propose: the artifact, and its dataset where the review does not know it."""
-    return [found] if known else [stub(about), found]
 
 
 def _fact(one: Finding, tool: str) -> dict[str, Any] | None:

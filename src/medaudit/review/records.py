@@ -14,6 +14,7 @@ from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
+import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medaudit.errors import DataError
@@ -381,3 +382,10 @@ def mentioned(record: Record) -> Iterator[tuple[str, str]]:
         yield from (("dataset", use.dataset) for use in record.uses)
     if not isinstance(record, Work):
         yield from (("work", fact.work) for fact in record.facts if fact.work)
+
+
+def as_yaml(record: Mapping[str, Any]) -> str:
+    """Return a record as YAML to be edited."""
+    order = ("kind", "slug", "name", "title", "type", "finding")
+    sorted_ = {key: record[key] for key in order if key in record} | {k: v for k, v in record.items() if k not in order}
+    return yaml.safe_dump(sorted_, sort_keys=False, allow_unicode=True, width=100)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from medaudit.review.database import now
 from medaudit.review.differences import Difference, between, three_ways
 from medaudit.review.people import Forbidden, Person
 from medaudit.review.records import KINDS, Record, canonical, mentioned, parse
+from medaudit.review.words import plain
 
 State = Literal["submitted", "changes requested", "accepted", "rejected", "withdrawn"]
 REASONS = (
@@ -240,6 +242,41 @@ def contribution(connection: Connection, number: int) -> Contribution:
         row.id, row.title, row.state, row.author, row.interests, row.note, row.created, row.decided, row.decider,
         row.reason, row.decision_note, changes,
     )  # fmt: skip
+
+
+def listed(connection: Connection, person: Person, state: str, after: int, limit: int) -> list[dict[str, Any]]:
+    """Return contributions in ``state`` (or any), those that ``person`` may see, by number."""
+    query = (
+        select(t.contribution, t.person.c.name.label("author"))
+        .join(t.person, t.person.c.id == t.contribution.c.author_id)
+        .where(t.contribution.c.id > after)
+    )
+    if state:
+        query = query.where(t.contribution.c.state == state)
+    if not person.may("review"):
+        query = query.where(t.contribution.c.author_id == person.id)
+    keys = ("id", "title", "state", "author", "created", "decided", "reason", "decision_note")
+    rows = connection.execute(query.order_by(t.contribution.c.id).limit(limit)).all()
+    return [{key: getattr(row, key) for key in keys} for row in rows]
+
+
+def described(found: Contribution) -> dict[str, Any]:
+    """Return a contribution as JSON values."""
+    told = {key: value for key, value in vars(found).items() if key != "changes"}
+    told["changes"] = [
+        {"kind": c.kind, "slug": c.slug, "base": c.base, "redirect_to": c.redirect_to,
+         "record": None if c.record is None else c.record.plain()}
+        for c in found.changes
+    ]  # fmt: skip
+    return told
+
+
+def free_slug(connection: Connection, kind: str, text: str) -> str:
+    """Return a slug made of ``text`` that no record of the kind has."""
+    base = re.sub(r"[^a-z0-9]+", "-", plain(text).encode("ascii", "ignore").decode()).strip("-")[:80].strip("-") or kind
+    query = select(t.entity.c.slug).where(t.entity.c.kind == kind, t.entity.c.slug.startswith(base))
+    taken = set(connection.scalars(query))
+    return base if base not in taken else next(f"{base}-{n}" for n in range(2, 10_000) if f"{base}-{n}" not in taken)
 
 
 def current(connection: Connection, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, str | None]]:

@@ -63,6 +63,7 @@ def page(result: Diagnosis, run: Run, difficulty_from: str) -> Report:
         limits=limits(result),
         provenance=provenance(result, run),
         findings=result.findings,
+        known=e.cohort.known,
     )
 
 

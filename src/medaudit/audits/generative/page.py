@@ -49,6 +49,7 @@ def page(
         limits=limits(result, cohort, out),
         provenance=provenance(result, cohort, run, seconds),
         findings=found,
+        known=cohort.known,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from medaudit.audits.generative_uncertainty import scoring
 from medaudit.audits.generative_uncertainty.findings import FOLLOWS, ORACLES, cards
 from medaudit.audits.generative_uncertainty.methods import SCORES
 from medaudit.audits.generative_uncertainty.study import Study
+from medaudit.cohort import Known
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
 from medaudit.statistics import Estimate
 
@@ -23,8 +24,9 @@ _MAPS = {"slug": "SLUG", "latent_monte_carlo": "latent MC", "squared_error_oracl
 
 
 def page(
-    result: Study, found: list[Finding], name: str, run: Run, out: Path, first: int, seconds: Mapping[str, float]
-) -> Report:
+    result: Study, found: list[Finding], name: str, run: Run, out: Path, first: int, seconds: Mapping[str, float],
+    known: Sequence[Known] = (),
+) -> Report:  # fmt: skip
     """Return the report's content; ``first`` is the place of the first share among the earlier run's."""
     shown = cards(found)
     rest = words.further(found, shown)
@@ -39,6 +41,7 @@ def page(
         limits=limits(result),
         provenance=provenance(result, run, seconds),
         findings=found,
+        known=known,
     )
 
 

@@ -70,7 +70,8 @@ def uncertainty_of_run(
         run.write_measurements(frame(result, cohort))
         run.write_findings(answers)
         first = vae.shares.index(shares[0])
-        run.write_report(page(result, answers, cohort.name, run, out, first, seconds))
+        known = earlier.report().known if (folder / "report.json").exists() else ()
+        run.write_report(page(result, answers, cohort.name, run, out, first, seconds, known))
         run.finish()
     return Outcome(result, answers)
 

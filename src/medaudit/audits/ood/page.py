@@ -44,6 +44,7 @@ def page(
         limits=limits(study, cohort, methods, costs),
         provenance=provenance(study, cohort, methods, run, seconds),
         findings=found,
+        known=cohort.known,
     )
 
 

@@ -139,7 +139,7 @@ def router(database: Database) -> APIRouter:
         """Return contributions in a state, by number: your own, or everybody's for a reviewer."""
         person = who(request)
         with database.reading() as connection:
-            return _json(listed(connection, person, state, after, limit), cached=False)
+            return _json(workflow.listed(connection, person, state, after, limit), cached=False)
 
     @api.post("/contributions", tags=["contribute"], status_code=201)
     def propose(request: Request, proposal: Annotated[Proposal, Body()]) -> Response:
@@ -167,7 +167,7 @@ def router(database: Database) -> APIRouter:
         """Return a contribution: your own, or any for a reviewer."""
         person = who(request)
         with database.reading() as connection:
-            return _json(described(_theirs(connection, person, number)), cached=False)
+            return _json(workflow.described(_theirs(connection, person, number)), cached=False)
 
     @api.post("/contributions/{number}/{action}", tags=["contribute"])
     def decide(
@@ -186,7 +186,7 @@ def router(database: Database) -> APIRouter:
                 workflow.request_changes(connection, person, number, decision.note)
             else:
                 workflow.withdraw(connection, person, number)
-            return _json(described(workflow.contribution(connection, number)), cached=False)
+            return _json(workflow.described(workflow.contribution(connection, number)), cached=False)
 
     @api.get("/{kind}", tags=["read"])
     def records(
@@ -284,33 +284,6 @@ def exported(connection: Any, slug: str, form: str) -> tuple[str, str] | None:
         return bibtex.export([one for one in known if one.slug in needed]), "application/x-bibtex; charset=utf-8"
     text = json.dumps(croissant.export(view.shown.record, kept, known), ensure_ascii=False, indent=1)
     return text, 'application/ld+json; profile="http://mlcommons.org/croissant/1.1"'
-
-
-def listed(connection: Any, person: people.Person, state: str, after: int, limit: int) -> list[dict[str, Any]]:
-    """Return contributions in ``state`` (or any), those that ``person`` may see, by number."""
-    query = (
-        select(t.contribution, t.person.c.name.label("author"))
-        .join(t.person, t.person.c.id == t.contribution.c.author_id)
-        .where(t.contribution.c.id > after)
-    )
-    if state:
-        query = query.where(t.contribution.c.state == state)
-    if not person.may("review"):
-        query = query.where(t.contribution.c.author_id == person.id)
-    keys = ("id", "title", "state", "author", "created", "decided", "reason", "decision_note")
-    rows = connection.execute(query.order_by(t.contribution.c.id).limit(limit)).all()
-    return [{key: getattr(row, key) for key in keys} for row in rows]
-
-
-def described(found: workflow.Contribution) -> dict[str, Any]:
-    """Return a contribution as JSON values."""
-    plain = {key: value for key, value in vars(found).items() if key != "changes"}
-    plain["changes"] = [
-        {"kind": c.kind, "slug": c.slug, "base": c.base, "redirect_to": c.redirect_to,
-         "record": None if c.record is None else c.record.plain()}
-        for c in found.changes
-    ]  # fmt: skip
-    return plain
 
 
 def _theirs(connection: Any, person: people.Person, number: int) -> workflow.Contribution:

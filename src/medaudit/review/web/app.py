@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException as Refused
 from medaudit import __version__
 from medaudit.errors import DataError, UsageError
 from medaudit.review import checks, database, feeds, people, views, vocabulary, workflow
+from medaudit.review.records import as_yaml
 from medaudit.review.web import api, pages, submitting
 from medaudit.review.web.cache import Counter, PublicCache
 from medaudit.review.web.pages import Page
@@ -341,7 +342,7 @@ def _personal(db: database.Database, registration: bool) -> APIRouter:
                 records = records_of(connection)
                 remarks = checks.checked(connection, records)
             if action == "preview":
-                shown = [(one, submitting.as_yaml(one.plain())) for one in records]
+                shown = [(one, as_yaml(one.plain())) for one in records]
                 return page(request, template, **(context | {"remarks": remarks, "records": shown}))
             with db.writing() as connection:
                 number = workflow.propose(
@@ -359,7 +360,7 @@ def _personal(db: database.Database, registration: bool) -> APIRouter:
             found = views.shown(connection, kind, slug)
         if found is None or found.record is None:
             raise HTTPException(404, f"there is no {kind} '{slug}'")
-        text = submitting.as_yaml(found.record.plain())
+        text = as_yaml(found.record.plain())
         return page(request, "edit.html", title=f"Edit {slug}", kind=kind, slug=slug, base=found.rev, text=text,
                     problem="", note="")  # fmt: skip
 
@@ -387,7 +388,7 @@ def _personal(db: database.Database, registration: bool) -> APIRouter:
         session = who(request)
         with db.reading() as connection:
             mine = people.Person(session.person.id, session.person.name, "contributor")
-            found = api.listed(connection, mine, state, 0, 500)
+            found = workflow.listed(connection, mine, state, 0, 500)
         return page(request, "contributions.html", title="Your contributions", found=found, queue=False, reasons=())
 
     @site.get("/queue")
@@ -395,7 +396,7 @@ def _personal(db: database.Database, registration: bool) -> APIRouter:
         person = who(request).person
         person.must("review")
         with db.reading() as connection:
-            found = api.listed(connection, person, state, 0, 500)
+            found = workflow.listed(connection, person, state, 0, 500)
             seen = {}
             for one in found[:100]:
                 records = [

@@ -11,11 +11,11 @@ from sqlalchemy import Connection, select
 
 from medaudit.errors import DataError, UsageError
 from medaudit.review import tables as t
+from medaudit.review import workflow
 from medaudit.review.database import now
 from medaudit.review.formats import bibtex, ris
 from medaudit.review.records import Record, Work, parse
 from medaudit.review.views import resolve
-from medaudit.review.words import plain
 
 FORMATS = ("yaml", "bibtex", "ris", "csv", "croissant")
 
@@ -82,8 +82,8 @@ def artifact_of(connection: Connection, form: Mapping[str, str]) -> list[Record]
     year = form.get("year", "").strip()
     title = form["title"].strip()
     record: dict[str, Any] = {
-        "kind": "artifact", "slug": free_slug(connection, "artifact", f"{slugs[0]}-{title}"), "type": form["type"],
-        "finding": form["finding"], "title": title, "summary": form["summary"].strip(), "severity": form["severity"],
+        "kind": "artifact", "slug": workflow.free_slug(connection, "artifact", f"{slugs[0]}-{title}"),
+        "type": form["type"], "finding": form["finding"], "title": title, "summary": form["summary"].strip(), "severity": form["severity"],
         "reported": year or now()[:4],
         "about": [{"dataset": slugs[0], "verb": "INTRODUCE" if form["type"] == "documentation" else "EXTEND"}],
         "works": works,
@@ -113,24 +113,6 @@ def _work(connection: Connection, form: Mapping[str, str], doi: str) -> Work | s
     first = authors[0].split(",")[0] if authors else "anonymous"
     return Work.model_validate(
         probe.model_dump()
-        | {"slug": free_slug(connection, "work", f"{first} {year} {' '.join(title.split()[:4])}"), "title": title,
-           "authors": tuple(authors), "year": int(year) if year.isdigit() else None}
+        | {"slug": workflow.free_slug(connection, "work", f"{first} {year} {' '.join(title.split()[:4])}"),
+           "title": title, "authors": tuple(authors), "year": int(year) if year.isdigit() else None}
     )  # fmt: skip
-
-
-def free_slug(connection: Connection, kind: str, text: str) -> str:
-    """Return a slug made of ``text`` that no record of the kind has."""
-    base = re.sub(r"[^a-z0-9]+", "-", plain(text).encode("ascii", "ignore").decode()).strip("-")[:80].strip("-") or kind
-    taken = set(
-        connection.scalars(select(t.entity.c.slug).where(t.entity.c.kind == kind, t.entity.c.slug.startswith(base)))
-    )
-    if base not in taken:
-        return base
-    return next(f"{base}-{n}" for n in range(2, 10_000) if f"{base}-{n}" not in taken)
-
-
-def as_yaml(record: Mapping[str, Any]) -> str:
-    """Return a record as YAML to be edited."""
-    order = ("kind", "slug", "name", "title", "type", "finding")
-    sorted_ = {key: record[key] for key in order if key in record} | {k: v for k, v in record.items() if k not in order}
-    return yaml.safe_dump(sorted_, sort_keys=False, allow_unicode=True, width=100)
