@@ -21,7 +21,11 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 COMMANDS = typer.main.get_command(app).commands
 VERBS = {
     **{(name,): command for name, command in COMMANDS.items() if not hasattr(command, "commands")},
-    **{("data", name): command for name, command in COMMANDS["data"].commands.items()},
+    **{
+        (group, name): command
+        for group, app_ in COMMANDS.items()
+        for name, command in getattr(app_, "commands", {}).items()
+    },
 }
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 every_verb = pytest.mark.parametrize("verb", VERBS, ids=" ".join)

@@ -83,7 +83,8 @@ def artifact_of(connection: Connection, form: Mapping[str, str]) -> list[Record]
     title = form["title"].strip()
     record: dict[str, Any] = {
         "kind": "artifact", "slug": workflow.free_slug(connection, "artifact", f"{slugs[0]}-{title}"),
-        "type": form["type"], "finding": form["finding"], "title": title, "summary": form["summary"].strip(), "severity": form["severity"],
+        "type": form["type"], "finding": form["finding"], "title": title,
+        "summary": form["summary"].strip(), "severity": form["severity"],
         "reported": year or now()[:4],
         "about": [{"dataset": slugs[0], "verb": "INTRODUCE" if form["type"] == "documentation" else "EXTEND"}],
         "works": works,

@@ -1,0 +1,1 @@
+"""Records in the formats of others: Croissant, BibTeX, RIS, CSV, GraphML."""
