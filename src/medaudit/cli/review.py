@@ -645,8 +645,13 @@ def _records(what: str, paths: list[Path]) -> list[Any]:
         return list(idc.read(paths[0] if paths else None))
     if what == "computed":
         return list(computed.records(computed.source(paths[0] if paths else None)))
-    readers = {"croissant": croissant.read, "bibtex": bibliography.read, "ris": bibliography.read, "csv": table.read,
-               "yaml": lambda path: [seeds.read_one(path)]}  # fmt: skip
+    readers: dict[str, Any] = {
+        "croissant": croissant.read,
+        "bibtex": bibliography.read,
+        "ris": bibliography.read,
+        "csv": table.read,
+        "yaml": lambda path: [seeds.read_one(path)],
+    }
     if what not in readers:
         raise UsageError(f"'{what}' cannot be imported; there are: idc, computed, {', '.join(readers)}")
     if not paths:

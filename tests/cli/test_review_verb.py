@@ -1,0 +1,218 @@
+"""`medaudit review` and `medaudit publish`: from an empty file to a published finding; each mistake in one line."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from medaudit.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main.run([*arguments])
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+@pytest.fixture
+def review(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    db = str(tmp_path / "r.sqlite")
+    assert run(capsys, "review", "init", "--db", db, "--profile", "paper-demo")[0] == 0
+    for name, role in (("ada", "contributor"), ("grace", "reviewer"), ("edith", "editor"), ("emmy", "editor")):
+        assert run(capsys, "review", "person", name, "--role", role, "--db", db)[0] == 0
+    return db
+
+
+def test_the_seed_s_demonstrator_has_the_size_of_the_paper_s(review, capsys):
+    with sqlite3.connect(review) as raw:
+        counts = dict(raw.execute("SELECT kind, count(*) FROM entity GROUP BY kind").fetchall())
+    assert (counts["dataset"], counts["artifact"]) == (16, 24)
+    code, out, _ = run(capsys, "review", "search", "chest x-ray shortcut", "--json", "--db", review)
+    found = json.loads(out)
+    assert code == 0
+    assert found["hits"][0]["kind"] == "artifact"
+
+
+def test_check_warns_of_shared_patients_first_and_of_names_that_nobody_knows(capsys):
+    code, out, _ = run(capsys, "review", "check", "siim-acr-ptx", "ChestX-ray14", "no-such-set")
+    assert code == 1
+    assert out.splitlines()[0].startswith("critical: ")
+    assert "which you use too" in out.splitlines()[0]
+    assert "nobody knows 'no-such-set'" in out
+
+
+def test_a_record_goes_from_a_file_to_the_public_through_two_people(review, tmp_path, capsys):
+    file = tmp_path / "x.yaml"
+    file.write_text(
+        "kind: artifact\nslug: my-finding\ntype: data_issue\nfinding: duplicates\ntitle: There are twins.\nseverity: minor\n"
+        "summary: Found by hand.\nabout: [{dataset: ddi}]\nurl: https://example.org/twins\n"
+    )
+    code, out, _ = run(capsys, "review", "import", "yaml", str(file), "--db", review, "--as", "ada")
+    assert (code, out.split(":")[0]) == (0, "contribution 2")
+    assert run(capsys, "review", "show", "my-finding", "--db", review)[0] == 2
+    assert "Import yaml" in run(capsys, "review", "queue", "--json", "--db", review)[1]
+    assert "artifact my-finding: new" in run(capsys, "review", "diff", "2", "--db", review)[1]
+    code, _, err = run(capsys, "review", "accept", "2", "--db", review, "--as", "ada")
+    assert code == 2
+    assert "contributor" in err
+    assert run(capsys, "review", "accept", "2", "--db", review, "--as", "grace")[0] == 0
+    assert "There are twins" in run(capsys, "review", "show", "ddi", "--db", review)[1]
+    assert "new artifact my-finding" in run(capsys, "review", "changes", release(capsys, review), "--db", review)[1]
+    code, out, _ = run(capsys, "review", "audit-log", "verify", "--db", review)
+    assert code == 0
+    assert "none changed" in out
+
+
+def release(capsys, review) -> str:
+    return json.loads(run(capsys, "review", "release", "--json", "--db", review)[1])[0]["version"]
+
+
+def test_one_command_brings_a_release_back(review, capsys):
+    first = release(capsys, review)
+    before = run(capsys, "review", "export", "--format", "json", "--db", review)[1]
+    code, out, _ = run(capsys, "review", "retire", "dataset", "ddi", "--db", review, "--as", "ada")
+    assert code == 0
+    assert run(capsys, "review", "accept", "2", "--db", review, "--as", "edith")[0] == 0
+    assert run(capsys, "review", "show", "ddi", "--db", review)[0] == 2
+    code, out, _ = run(capsys, "review", "restore", first, "--db", review, "--as", "edith", "--accepted-by", "emmy")
+    assert (code, "public again" in out) == (0, True)
+    assert run(capsys, "review", "export", "--format", "json", "--db", review)[1] == before
+
+
+def test_a_flipped_byte_ends_with_code_1(review, capsys):
+    with sqlite3.connect(review) as raw:
+        for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            raw.execute(f"DROP TRIGGER {name}")
+        raw.execute("UPDATE audit SET actor = 'mallory' WHERE seq = 3")
+    code, out, _ = run(capsys, "review", "audit-log", "verify", "--db", review)
+    assert code == 1
+    assert out.startswith("entry 3: was changed")
+
+
+@pytest.mark.parametrize("form", ["croissant", "bibtex", "ris", "csv", "json", "graphml"])
+def test_every_format_holds_the_dataset_asked_for(review, capsys, form):
+    code, out, _ = run(capsys, "review", "export", "--format", form, "chexpert", "--db", review)
+    assert code == 0
+    assert "CheXpert" in out
+    assert "Fitzpatrick" not in out
+
+
+def test_the_exported_database_holds_what_is_public_and_nobody_s_name(review, tmp_path, capsys):
+    out = tmp_path / "public.sqlite"
+    assert run(capsys, "review", "export", "--format", "sqlite", "--out", str(out), "--db", review)[0] == 0
+    with sqlite3.connect(out) as raw:
+        assert raw.execute("SELECT count(*) FROM dataset").fetchone() == (16,)
+        for table in ("person", "contribution", "audit"):
+            assert raw.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_a_copy_is_equal_and_a_second_one_over_it_is_refused(review, tmp_path, capsys):
+    copy = tmp_path / "copy.sqlite"
+    assert run(capsys, "review", "backup", str(copy), "--db", review)[0] == 0
+    both = [run(capsys, "review", "export", "--format", "json", "--db", where)[1] for where in (review, str(copy))]
+    assert both[0] == both[1]
+    assert run(capsys, "review", "backup", str(copy), "--db", review)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["search", "x", "--db", "nowhere.sqlite"], 2, "medaudit review init"),
+        (["search", "color:red"], 2, "no field is called 'color'"),
+        (["accept", "99", "--as", "grace"], 2, "there is no contribution 99"),
+        (["accept", "1", "--as", "nobody"], 2, "there is no person 'nobody'"),
+        (["reject", "1", "--reason", "x", "--as", "grace"], 2, "contribution 1 is accepted"),
+        (["export", "--format", "pdf"], 2, "no format is called 'pdf'"),
+        (["export", "--format", "json", "nothing"], 2, "there is no dataset 'nothing'"),
+        (["import", "xml"], 2, "cannot be imported"),
+        (["import", "csv"], 2, "say which file"),
+        (["import", "yaml", "missing.yaml"], 1, "no such file"),
+        (["release", "next", "--as", "edith"], 2, "is no version"),
+        (["release", "v2027.01", "--as", "grace"], 2, "grace is a reviewer"),
+        (["restore", "v1999.01", "--as", "edith"], 2, "there is no release v1999.01"),
+        (["audit-log", "burn"], 2, "expected verify or show"),
+        (["init"], 2, "not empty"),
+        (["person", "x", "--role", "king"], 2, "no role is called 'king'"),
+        (["retire", "dataset", "nothing", "--as", "ada"], 2, "there is no dataset 'nothing'"),
+    ],
+)
+def test_a_mistake_is_one_line(review, capsys, monkeypatch, arguments, code, said):
+    monkeypatch.setenv("MEDAUDIT_REVIEW", review)
+    found, _, err = run(capsys, "review", *arguments)
+    assert found == code
+    assert said in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_file_that_is_no_review_is_said_so(tmp_path, capsys):
+    other = tmp_path / "other.sqlite"
+    with sqlite3.connect(other) as raw:
+        raw.execute("CREATE TABLE t (a)")
+    assert "is no review" in run(capsys, "review", "search", "x", "--db", str(other))[2]
+    noise = tmp_path / "noise.sqlite"
+    noise.write_bytes(b"no database at all" * 100)
+    code, _, err = run(capsys, "review", "search", "x", "--db", str(noise))
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "run"
+    with pytest.raises(SystemExit) as stop:
+        main.run(["demo", "--out", str(out), "--size", "60", "--quiet", "--jobs", "1"])
+    assert not stop.value.code
+    return out
+
+
+def test_the_demo_ends_with_its_finding_proposed_in_a_review(demo, capsys):
+    db = str(demo / "review.sqlite")
+    queue = json.loads(run(capsys, "review", "queue", "--json", "--db", db)[1])
+    assert [(one["id"], one["author"], one["state"]) for one in queue] == [(2, "demo", "submitted")]
+    assert run(capsys, "review", "show", "simulated-breast-mri", "--db", db)[0] == 2
+    code, out, _ = run(
+        capsys, "publish", str(demo), "--to", db, "--about", "simulated-breast-mri", "--as", "demo", "--json"
+    )
+    assert (code, json.loads(out)["contribution"]) == (0, 2)  # the same findings twice are one contribution
+    assert run(capsys, "review", "accept", "2", "--db", db, "--as", "reviewer")[0] == 0
+    record = json.loads(run(capsys, "review", "show", json.loads(out)["artifact"]["slug"], "--db", db, "--json")[1])
+    inputs = json.loads((demo / "run.json").read_text())["inputs"]
+    assert record["run"]["inputs"] == inputs
+    assert record["type"] == "computed_audit"
+    findings = {one["id"]: one for one in json.loads((demo / "findings.json").read_text())}
+    for fact in record["facts"]:
+        assert fact["value"] == pytest.approx(findings[fact["field"]]["estimate"]["value"], rel=1e-5)
+    assert len(record["run"]["findings"]) == len(findings)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--about", "x", "--finding", "nothing"], "has no finding 'nothing'"),
+        (["--about", "x", "--as", "nobody"], "no person 'nobody'"),
+        (["--about", "x", "--severity", "dreadful"], "severity"),
+        ([], "--about"),
+    ],
+)
+def test_what_cannot_be_published_is_said_in_one_line(demo, review, capsys, more, said):
+    more = more if "--as" in more else [*more, "--as", "ada"]
+    code, _, err = run(capsys, "publish", str(demo), "--to", review, *more)
+    assert code in (1, 2)
+    assert said in err
+
+
+def test_a_named_dataset_s_audit_says_what_was_known(tmp_path, capsys, monkeypatch):
+    """The report of an audit of a named dataset shows the review's warnings, and its findings do not depend on them."""
+    from medaudit.cli import sources
+
+    told = sources.known("fitzpatrick17k")
+    assert told[0].severity == "critical"
+    assert any("duplicate" in one.text for one in told)
+    assert any("ISIC" in one.text for one in sources.known("isic"))
+    with pytest.raises(SystemExit):
+        main.run(["data", "check", "ddi", "--json"])
+    assert json.loads(capsys.readouterr().out)["known"][0]["severity"] == "major"
