@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -14,12 +13,15 @@ from medaudit.review import vocabulary
 VERBS = ("PRODUCE", "INTRODUCE", "EXTEND", "USE", "SOURCE", *vocabulary.LINKS, *vocabulary.BETWEEN_ARTIFACTS)
 """Edges that are drawn; a citation is not."""
 MOST = 120
-_SECTORS = {
-    "documentation": 270.0, "bias": 340.0, "shortcut": 10.0, "label_issue": 40.0, "data_issue": 70.0,
-    "computed_audit": 90.0, "annotation": 150.0, "derived_dataset": 180.0, "benchmark": 190.0,
-    "access_change": 110.0, "dataset": 210.0, "work": 240.0,
+_ORDER = {
+    type: n
+    for n, type in enumerate(
+        ("dataset", "documentation", "bias", "shortcut", "label_issue", "data_issue", "computed_audit", "access_change",
+         "annotation", "derived_dataset", "benchmark")
+    )
 }  # fmt: skip
-"""Where on the circle (degrees, clockwise from the right) the neighbours of each type lie."""
+"""From the top down, which types lie where in a column."""
+_ROWS, _ROW = 16, 0.23
 
 
 @dataclass(frozen=True)
@@ -108,25 +110,23 @@ def _nodes(connection: Connection, seen: dict[int, int]) -> tuple[Node, ...]:
 
 
 def _laid_out(graph: Graph, hops: dict[int, int]) -> Graph:
-    """Put each type in its sector of a circle, one ring a hop.
+    """Put works on the left of the root, artifacts and datasets on its right, in columns, a type together.
 
-    Places depend only on types and slugs: a new record moves its neighbours in the sector a little, and nothing else.
+    No two records lie on each other, and places depend only on types and slugs: a new record moves those of its side by
+    a row, and nothing else.
     """
     kept = {node.id for node in graph.nodes}
     places: dict[int, tuple[float, float]] = {graph.root: (0.0, 0.0)}
-    ring_of: dict[int, list[Node]] = {}
-    for node in graph.nodes:
-        ring_of.setdefault(hops[node.id], []).append(node)
-    for hop, ring in ring_of.items():
-        if hop == 0:
-            continue
-        # In order of the sectors, evenly on the ring: no two lie on each other, and a type stays together.
-        ordered = sorted(ring, key=lambda node: (_SECTORS.get(node.type, 0.0), node.slug))
-        rings = max(1, math.ceil(len(ordered) / 26))
-        for n, node in enumerate(ordered):
-            angle = math.radians(270.0 + 360.0 * n / len(ordered) + 180.0 / max(len(ordered), 1))
-            radius = 1.0 * hop + 0.42 * (n % rings)
-            places[node.id] = (radius * math.cos(angle), radius * math.sin(angle))
+    for side, kinds in ((-1, ("work",)), (1, ("artifact", "dataset"))):
+        column = 1.3
+        for hop in sorted({hops[node.id] for node in graph.nodes} - {0}):
+            own = [node for node in graph.nodes if hops[node.id] == hop and node.kind in kinds]
+            own.sort(key=lambda node: (_ORDER.get(node.type, 99), node.slug))
+            for start in range(0, len(own), _ROWS):
+                part = own[start : start + _ROWS]
+                for n, node in enumerate(part):
+                    places[node.id] = (side * column, (n - (len(part) - 1) / 2) * _ROW)
+                column += 0.95
     nodes = tuple(
         Node(n.id, n.kind, n.slug, n.title, n.type, n.box, round(places[n.id][0], 4), round(places[n.id][1], 4))
         for n in graph.nodes

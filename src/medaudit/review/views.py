@@ -280,16 +280,20 @@ def warned(connection: Connection, names: Sequence[str]) -> tuple[list[Warned], 
         chosen += [slug for slug in slugs if slug not in chosen]
     views = [view for view in (dataset(connection, slug) for slug in chosen) if view is not None]
     together = {view.shown.reference.id for view in views}
+    pairs: set[frozenset[int]] = set()
     for view in views:
-        for link in view.links:
-            if link.other.id in together and len(together) > 1:
-                found.append(
-                    Warned(
-                        view.shown.reference.slug, "critical", "lineage",
-                        f"{view.shown.reference.title} {link.relation} {link.other.title}, which you use too: split by "
-                        "patient over both, or the test set is not unseen.", link.other,
-                    )
-                )  # fmt: skip
+        own = view.shown.reference
+        # That they share patients says more than how one was made from the other, and once is enough.
+        for link in sorted(view.links, key=lambda one: one.relation != "shares patients with"):
+            pair = frozenset((own.id, link.other.id))
+            if link.other.id in together and len(together) > 1 and pair not in pairs:
+                pairs.add(pair)
+                text = (
+                    f"{own.title} {link.relation} {link.other.title}, which you use too: split by patient over both, "
+                    "or the test set is not unseen."
+                )
+                found.append(Warned(own.slug, "critical", "lineage", text, link.other))
+    for view in views:
         found += view.warnings
     return found, unknown
 
