@@ -105,7 +105,7 @@ def test_the_defaults_on_the_page_are_those_of_the_code(verb):
     rows = rows_of(section_of(verb))
     for parameter in shown(verb):
         default = parameter.default
-        if not parameter.opts[0].startswith("-") or default in (None, False) or default == []:
+        if not parameter.opts[0].startswith("-") or default in (None, False, "") or default == []:
             continue
         given = re.findall(r"`([^`]+)`", rows[parameter.opts[0]][0])
         wanted = [str(value) for value in (default if isinstance(default, list | tuple) else [default])]

@@ -48,7 +48,8 @@ def test_check_warns_of_shared_patients_first_and_of_names_that_nobody_knows(cap
 def test_a_record_goes_from_a_file_to_the_public_through_two_people(review, tmp_path, capsys):
     file = tmp_path / "x.yaml"
     file.write_text(
-        "kind: artifact\nslug: my-finding\ntype: data_issue\nfinding: duplicates\ntitle: There are twins.\nseverity: minor\n"
+        "kind: artifact\nslug: my-finding\ntype: data_issue\nfinding: duplicates\ntitle: There are twins.\n"
+        "severity: minor\n"
         "summary: Found by hand.\nabout: [{dataset: ddi}]\nurl: https://example.org/twins\n"
     )
     code, out, _ = run(capsys, "review", "import", "yaml", str(file), "--db", review, "--as", "ada")

@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 import polars as pl
 import pytest
-from conftest import dataset, hire, publish, work
+from made_reviews import dataset, hire, publish, work
 from sqlalchemy import func, select
 
 from medaudit.errors import DataError, UsageError

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import hire
+from made_reviews import hire
 from rapidfuzz import fuzz
 from sqlalchemy import insert, select
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from conftest import dataset, hire, publish
 from hypothesis import given, settings
+from made_reviews import dataset, hire, publish
 
 from medaudit.errors import UsageError
 from medaudit.review.database import Database

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 import hypothesis.strategies as st
-from conftest import dataset, hire, publish, work
 from hypothesis import HealthCheck, given, settings
+from made_reviews import dataset, hire, publish, work
 from sqlalchemy import select
 
 from medaudit.errors import UsageError

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from conftest import hire, publish, work
+from made_reviews import hire, publish, work
 from sqlalchemy import insert, select, update
 
 from medaudit.errors import UsageError

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import artifact, dataset, hire, publish, work
+from made_reviews import artifact, dataset, hire, publish, work
 from sqlalchemy import func, select
 
 from medaudit.errors import UsageError

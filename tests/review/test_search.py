@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 import pytest
-from conftest import artifact, dataset, hire, publish, work
+from made_reviews import artifact, dataset, hire, publish, work
 
 from medaudit.errors import UsageError
 from medaudit.review import database, grammar, releases, search, seed, start, words, workflow

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from conftest import artifact, dataset, hire, publish, work
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from made_reviews import artifact, dataset, hire, publish, work
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 

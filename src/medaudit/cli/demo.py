@@ -35,7 +35,7 @@ def demo(
             (
                 f"review: what was found is contribution {number} of {where}; another person publishes it with",
                 f"  medaudit review accept {number} --db {where} --as reviewer",
-                f"  medaudit review serve --db {where}     (then http://127.0.0.1:8765)",
+                f"  medaudit review serve --db {where}  # then http://127.0.0.1:8765",
             )
         )
 

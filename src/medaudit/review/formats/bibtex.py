@@ -62,7 +62,8 @@ def _entry(work: Work) -> str:
 
 
 def _escape(text: str) -> str:
-    return "".join(_ESCAPED.get(letter, letter) for letter in text)
+    # Two hyphens would come back as a dash.
+    return re.sub(r"-(?=-)", "-{}", "".join(_ESCAPED.get(letter, letter) for letter in text))
 
 
 def _author(name: str) -> str:
@@ -192,7 +193,7 @@ def unescape(text: str) -> str:
         return match["sign"] if match["sign"] in "\\{}&%$#_~^ -,;" else ""
 
     pieces = []
-    for piece in re.split(r"(\\\\|\\[{}])", text):
+    for piece in re.split(r"(\\\\|\\[{}])", re.sub(r"(?<!-)--(?!-)", "–", text)):
         pieces.append(piece[1:] if piece in (r"\{", r"\}") else piece.replace("\\\\", " ") if piece == r"\\" else
                       _COMMAND.sub(one, piece).replace("{", "").replace("}", ""))  # fmt: skip
     whole = (

@@ -16,6 +16,7 @@ from medaudit import __version__
 from medaudit.review import vocabulary
 
 STATIC = Path(__file__).parent / "static"
+_FILES = (".css", ".js", ".svg", ".json", ".bib", ".atom")
 _FOLDERS = {"dataset": "datasets", "artifact": "artifacts", "work": "works"}
 
 
@@ -58,7 +59,7 @@ def links(static: bool, depth: int = 0) -> Callable[..., str]:
         asked = urlencode({key: value for key, value in query.items() if value not in (None, "")}, doseq=True)
         if not static:
             return "/" + "/".join(path) + (f"?{asked}" if asked else "")
-        ending = "" if "." in path[-1] else ".html"
+        ending = "" if path[-1].endswith(_FILES) else ".html"
         return up + "/".join(path) + ending
 
     return link
