@@ -147,7 +147,7 @@ def check(
     from dataclasses import asdict
 
     from medaudit.cli import show
-    from medaudit.review.known import known
+    from medaudit.review.asking import known
 
     found, unknown, source = known(names, db)
     if json:
@@ -592,7 +592,7 @@ def recompute(
 
     from medaudit.cli import show
     from medaudit.review import computed, views
-    from medaudit.review.known import opened as opening
+    from medaudit.review.asking import opened as opening
     from medaudit.review.records import Artifact
 
     with opening(db) as review_, review_.reading() as connection:

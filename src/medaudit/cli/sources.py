@@ -66,7 +66,7 @@ def known(dataset: str) -> tuple[Known, ...]:
 
     It asks the review that the environment names (MEDAUDIT_REVIEW), or else the seed that ships with medaudit.
     """
-    from medaudit.review.known import known as ask
+    from medaudit.review.asking import known as ask
 
     found, _, _ = ask(REVIEWED_AS.get(dataset, (dataset,)))
     told: dict[str, Known] = {}

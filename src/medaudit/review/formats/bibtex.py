@@ -53,7 +53,7 @@ def _entry(work: Work) -> str:
         "author": " and ".join(_author(name) for name in work.authors),
         "year": str(work.year) if work.year else "",
         ("journal" if work.type == "paper" else "howpublished"): _escape(work.venue),
-        "volume": _escape(work.volume), "number": _escape(work.issue), "pages": _escape(work.pages.replace("-", "--")),
+        "volume": _escape(work.volume), "number": _escape(work.issue), "pages": "--".join(map(_escape, work.pages.split("-"))),
         "doi": work.doi or "", "eprint": work.arxiv or "", "archiveprefix": "arXiv" if work.arxiv else "",
         "url": work.url or "",
     }  # fmt: skip
@@ -193,14 +193,17 @@ def unescape(text: str) -> str:
         return match["sign"] if match["sign"] in "\\{}&%$#_~^ -,;" else ""
 
     pieces = []
-    for piece in re.split(r"(\\\\|\\[{}])", re.sub(r"(?<!-)--(?!-)", "–", text)):
-        pieces.append(piece[1:] if piece in (r"\{", r"\}") else piece.replace("\\\\", " ") if piece == r"\\" else
-                      _COMMAND.sub(one, piece).replace("{", "").replace("}", ""))  # fmt: skip
-    whole = (
-        re.sub(r"(?<!-)--(?!-)", "–", "".join(pieces)).replace("~", " ")
-        if "textasciitilde" not in text
-        else "".join(pieces)
-    )
+    dashed = re.sub(r"(?<!-)--(?!-)", "–", text)  # before braces go: "-{}-" is two hyphens
+    for piece in re.split(r"(\\\\|\\[{}])", dashed):
+        if piece in (r"\{", r"\}"):
+            pieces.append(piece[1:])
+        elif piece == r"\\":
+            pieces.append(" ")
+        else:
+            pieces.append(_COMMAND.sub(one, piece).replace("{", "").replace("}", ""))
+    whole = "".join(pieces)
+    if "textasciitilde" not in text:  # a bare tilde is a space that does not break
+        whole = whole.replace("~", " ")
     return " ".join(unicodedata.normalize("NFC", whole).split())
 
 
