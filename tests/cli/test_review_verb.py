@@ -217,3 +217,30 @@ def test_a_named_dataset_s_audit_says_what_was_known(tmp_path, capsys, monkeypat
     with pytest.raises(SystemExit):
         main.run(["data", "check", "ddi", "--json"])
     assert json.loads(capsys.readouterr().out)["known"][0]["severity"] == "major"
+
+
+def test_a_search_of_recorded_answers_is_screened_and_what_is_included_is_proposed(review, capsys):
+    recorded = str(Path(__file__).parents[1] / "review" / "cassettes" / "t0")
+    say = ["--db", review, "--as", "grace"]
+    made = run(
+        capsys, "review", "query", "chexpert", "--provider", "openalex", "--expression", "cites:W9000000001", *say
+    )
+    assert made[0] == 0, made
+    assert run(capsys, "review", "harvest", "chexpert", "--db", review)[0] == 2
+    code, out, _ = run(capsys, "review", "harvest", "chexpert", "--recorded", recorded, "--db", review)
+    assert code == 0
+    waiting = json.loads(run(capsys, "review", "screen", "--json", *say)[1])
+    assert f" {len(waiting)} new" in out or len(waiting) > 1
+    first, second = (str(one["id"]) for one in waiting[:2])
+    refused = run(capsys, "review", "screen", first, "--decision", "exclude", *say)
+    assert refused[0] == 2
+    assert "reasons" in refused[2]
+    excluded = run(capsys, "review", "screen", first, "--decision", "exclude", "--reason", "not about a dataset", *say)
+    assert excluded[0] == 0
+    for stage in ("title", "fulltext"):
+        assert run(capsys, "review", "screen", second, "--stage", stage, "--decision", "include", *say)[0] == 0
+    code, out, _ = run(capsys, "review", "screen", "--propose", *say)
+    assert (code, out.split()[0]) == (0, "contribution")
+    assert run(capsys, "review", "accept", out.split()[1], "--db", review, "--as", "emmy")[0] == 0
+    method = run(capsys, "review", "method", "--db", review)[1]
+    assert "not about a dataset" in method

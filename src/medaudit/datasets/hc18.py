@@ -5,7 +5,7 @@ From https://doi.org/10.5281/zenodo.1322001 (``training_set.zip`` and its table)
     training_set_pixel_size_and_HC.csv   filename, pixel size(mm), head circumference (mm)
     training_set/000_HC.png              image
     training_set/000_HC_Annotation.png   the head's outline, a thin ellipse (or the filled head)
-    training_set/010_2HC.png             a second image of woman 010
+    training_set/010_2HC.png             a second image of examination 010
 
 ``test_set`` has no annotations and is not read.
 """
@@ -26,7 +26,7 @@ FIRST_BELOW_MM, THIRD_ABOVE_MM = 100.0, 250.0
 
 
 def load(root: Path) -> Cohort:
-    """Return HC18's training set: ``image``, ``reference`` (filled outline), ``trimester``, one patient a woman.
+    """Return HC18's training set: ``image``, ``reference`` (filled outline), ``trimester``, one patient an examination.
 
     ``trimester`` is ``first``, ``second`` or ``third`` by head circumference, which stands for the gestational age
     that HC18 does not publish (our choice). Raises DataError where table or images are not there.
@@ -52,7 +52,7 @@ def load(root: Path) -> Cohort:
     odd = table.filter(pl.col("patient_id").is_null())
     if odd.height:
         raise DataError(
-            f"{root / TABLE}: '{odd['case_id'][0]}' does not begin with the woman's number, as 010_2HC.png does"
+            f"{root / TABLE}: '{odd['case_id'][0]}' does not begin with the examination's number, as 010_2HC.png does"
         )
     cohort = Cohort(
         "HC18",
@@ -60,7 +60,9 @@ def load(root: Path) -> Cohort:
         root,
         roles={"image": Role("image_path"), "reference": Role("reference_path", fill=True)},
         notes=(
-            f"{table.height} images of {table['patient_id'].n_unique()} women: the file name's number is the woman.",
+            f"{table.height} images of {table['patient_id'].n_unique()} examinations: the file name's number. A woman "
+            "may have had several, and which is not published (551 women in all 1,334 images), so intervals may be too "
+            "narrow.",
             f"Trimester is a proxy: head circumference below {FIRST_BELOW_MM:g} mm is called first, up to "
             f"{THIRD_ABOVE_MM:g} mm second, above it third; HC18 does not publish gestational age.",
         ),

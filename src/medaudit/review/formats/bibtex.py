@@ -53,7 +53,8 @@ def _entry(work: Work) -> str:
         "author": " and ".join(_author(name) for name in work.authors),
         "year": str(work.year) if work.year else "",
         ("journal" if work.type == "paper" else "howpublished"): _escape(work.venue),
-        "volume": _escape(work.volume), "number": _escape(work.issue), "pages": "--".join(map(_escape, work.pages.split("-"))),
+        "volume": _escape(work.volume), "number": _escape(work.issue),
+        "pages": "--".join(map(_escape, work.pages.split("-"))),
         "doi": work.doi or "", "eprint": work.arxiv or "", "archiveprefix": "arXiv" if work.arxiv else "",
         "url": work.url or "",
     }  # fmt: skip
