@@ -78,6 +78,10 @@ def freeze(connection: Connection, editor: Person, version: str, trigger: str) -
         connection.execute(
             insert(t.release_entry), [{"release_id": number, "entity_id": row.id, "rev": row.rev} for row in rows]
         )
+    from medaudit.review.living import prisma  # which reads releases
+
+    written = prisma.text(prisma.report(connection, version))
+    connection.execute(insert(t.release_report).values(release_id=number, text=written))
     log.write(connection, editor.name, "release", f"release:{version}", {"records": len(rows), "trigger": trigger})
     return find(connection, version)
 
@@ -89,6 +93,12 @@ def find(connection: Connection, version: str) -> Release:
             return release
     known = ", ".join(release.version for release in all_of(connection)) or "none"
     raise UsageError(f"there is no release {version}; there are: {known}")
+
+
+def report_of(connection: Connection, version: str) -> str:
+    """Return how the review was made up to a release (PRISMA-LSR, Markdown), as it was written when it was frozen."""
+    query = select(t.release_report.c.text).join(t.release, t.release.c.id == t.release_report.c.release_id)
+    return str(connection.scalar(query.where(t.release.c.version == version)) or "")
 
 
 def all_of(connection: Connection) -> list[Release]:

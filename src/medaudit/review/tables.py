@@ -88,6 +88,14 @@ release_entry = Table(
     PrimaryKeyConstraint("release_id", "entity_id"),
 )  # fmt: skip
 
+release_report = Table(
+    "release_report",
+    metadata,
+    Column("release_id", Integer, ForeignKey("release.id"), primary_key=True),
+    Column("text", Text, nullable=False),
+)
+"""How the review was made up to a release (PRISMA-LSR), written when it was frozen: later merges would change it."""
+
 counter = Table(
     "counter", metadata, Column("id", Integer, primary_key=True), Column("public", BigInteger, nullable=False)
 )

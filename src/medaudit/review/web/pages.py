@@ -137,7 +137,8 @@ def release(connection: Connection, version: str) -> Page:
     except UsageError as error:
         return missing(str(error))
     entries = sorted(releases.state_of(connection, version))
-    return Page("release.html", {"title": f"Release {version}", "release": found, "entries": entries})
+    context = {"title": f"Release {version}", "release": found, "entries": entries}
+    return Page("release.html", context | {"method": releases.report_of(connection, version)})
 
 
 def difference(connection: Connection, earlier: str | None, later: str | None) -> Page:

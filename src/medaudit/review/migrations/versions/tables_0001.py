@@ -12,7 +12,7 @@ branch_labels = None
 depends_on = None
 
 # What is written once: the log, the history, a frozen release. The database itself refuses to change them.
-_FOREVER = ("audit", "revision", "release", "release_entry")
+_FOREVER = ("audit", "revision", "release", "release_entry", "release_report")
 _SEARCH_AND_GUARDS = {
     "sqlite": [
         "CREATE VIRTUAL TABLE search_words USING fts5(name_tokens, tokens, tokenize = 'unicode61', detail = full)",
@@ -454,6 +454,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["person_id"], ["person.id"], name=op.f("fk_screening_person_id")),
         sa.PrimaryKeyConstraint("harvested_id", "stage", "person_id", name=op.f("pk_screening")),
     )
+    op.create_table(
+        "release_report",
+        sa.Column("release_id", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["release_id"], ["release.id"], name=op.f("fk_release_report_release_id")),
+        sa.PrimaryKeyConstraint("release_id", name=op.f("pk_release_report")),
+    )
     op.execute("INSERT INTO counter (id, public) VALUES (1, 0)")
     for line in _SEARCH_AND_GUARDS[op.get_bind().dialect.name]:
         op.execute(line)
@@ -463,6 +470,7 @@ def downgrade() -> None:
     """Take them back."""
     for line in _WITHOUT[op.get_bind().dialect.name]:
         op.execute(line)
+    op.drop_table("release_report")
     op.drop_table("screening")
     op.drop_table("found")
     op.drop_table("cites")
