@@ -63,7 +63,7 @@ def test_the_help_of_each_verb_shows_an_example_of_that_verb(medaudit, verb):
         (["metrics"], "REF"),
         (["metrics", "one.png"], "PRED"),
         (["report"], "RUN"),
-        (["data", "check", "hc18"], "--data"),
+        (["data", "check", "nothing"], "nobody knows a dataset"),
         (["labels", "--by", "age", "--seed", "-1"], "--seed"),
         (["labels", "--by", "age", "--seed", "one"], "--seed"),
         (["labels", "--by", "age", "--resamples", "3"], "--resamples"),

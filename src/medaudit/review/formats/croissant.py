@@ -37,7 +37,7 @@ def export(
     known = {work.slug: work for work in works}
     needed = [known[slug] for slug in dict.fromkeys((*dataset.cite, *dataset.produced_by)) if slug in known]
     own = f"{base_url.rstrip('/')}/datasets/{dataset.slug}" if base_url else f"{_BASE}dataset:{dataset.slug}"
-    makers = [name for slug in dataset.produced_by if slug in known for name in known[slug].authors]
+    makers = [name for slug in dataset.produced_by if slug in known for name in known[slug].authors if name != "others"]
     described: dict[str, Any] = {
         "@context": _CONTEXT, "@type": "sc:Dataset", "@id": own, "conformsTo": list(CONFORMS),
         "name": dataset.name, "description": dataset.description or dataset.name,
@@ -93,7 +93,8 @@ def export(
 
 def citation(work: Work) -> str:
     """Return a work as a line of references."""
-    names = ", ".join(work.authors[:6]) + (" et al." if len(work.authors) > 6 else "")
+    people = [name for name in work.authors if name != "others"]
+    names = ", ".join(people[:6]) + (" et al." if len(work.authors) > min(len(people), 6) else "")
     parts = [names, f"{work.title.rstrip('.')}", work.venue, str(work.year or "")]
     place = (
         f"https://doi.org/{work.doi}"

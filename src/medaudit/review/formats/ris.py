@@ -56,7 +56,7 @@ def read(text: str) -> list[Work]:
 def _entry(work: Work) -> str:
     first, _, last = work.pages.partition("-")
     lines = [("TY", _TYPES[work.type]), ("ID", work.slug), ("TI", work.title)]
-    lines += [("AU", name) for name in work.authors]
+    lines += [("AU", name) for name in work.authors if name != "others"]  # which is BibTeX's way to say et al.
     lines += [("PY", str(work.year) if work.year else ""), ("JO", work.venue), ("VL", work.volume), ("IS", work.issue),
               ("SP", first), ("EP", last), ("DO", work.doi or ""), ("UR", work.url or ""),
               ("AN", f"arXiv:{work.arxiv}" if work.arxiv else "")]  # fmt: skip
