@@ -107,6 +107,8 @@ def migrate(database: Database, to: str = "head") -> None:
     config = _alembic()
     immediate = database.engine.execution_options(immediate=True)
     with _in_words(database.engine), immediate.begin() as connection:
+        if database.postgres:  # several may begin at once; on SQLite BEGIN IMMEDIATE makes them wait
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         config.attributes["connection"] = connection
         there = _version(connection)
         if to == "base" or (there and to != "head" and to < there):
@@ -131,23 +133,29 @@ def head() -> str:
 def backup(database: Database, to: Path) -> None:
     """Write a consistent copy of a SQLite review to the file ``to`` while others go on writing.
 
-    Raises UsageError where ``to`` exists, or the review is PostgreSQL's (use ``pg_dump``).
+    Raises UsageError where ``to`` exists, or the review is PostgreSQL's (use ``pg_dump``), DataError where it cannot be
+    written.
     """
     if database.postgres:
         raise UsageError("a review on PostgreSQL is copied with pg_dump")
     if to.exists():
         raise UsageError(f"{to} exists; choose another name")
     part = to.with_name(f".{to.name}.part")
-    part.unlink(missing_ok=True)
-    with _in_words(database.engine):
-        connection = database.engine.raw_connection()
-        try:
-            target = sqlite3.connect(part)
-            connection.driver_connection.backup(target)  # type: ignore[union-attr]
-            target.close()
-        finally:
-            connection.close()
-    part.replace(to)
+    try:
+        part.unlink(missing_ok=True)
+        with _in_words(database.engine):
+            connection = database.engine.raw_connection()
+            try:
+                target = sqlite3.connect(part)
+                connection.driver_connection.backup(target)  # type: ignore[union-attr]
+                target.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+                target.close()
+            finally:
+                connection.close()
+        part.replace(to)
+    except (OSError, sqlite3.Error) as error:
+        part.unlink(missing_ok=True)
+        raise DataError(f"cannot write {to}: {str(error).lower()}") from None
 
 
 def _address(where: str | Path) -> URL:
@@ -194,8 +202,9 @@ def _engine(url: URL) -> Engine:
 @contextmanager
 def _deadline(connection: Connection, seconds: float) -> Iterator[None]:
     if connection.dialect.name == "postgresql":
+        # First of all: READ COMMITTED would show each question another state.
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
         connection.execute(text(f"SET LOCAL statement_timeout = {max(1, int(1000 * seconds))}"))
-        connection.execute(text("SET TRANSACTION READ ONLY"))
         yield
         return
     driver: Any = connection.connection.driver_connection

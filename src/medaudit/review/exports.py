@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Connection, insert, select
@@ -89,18 +91,23 @@ def public_sqlite(opened: database.Database, out: Path) -> None:
     """
     if out.exists():
         raise UsageError(f"{out} exists; choose another name")
-    with database.connect(out, create=True).writing() as target, opened.reading(600) as source:
+    made = database.connect(out, create=True)
+    records = (
+        select(t.entity.c.kind, t.entity.c.slug, t.revision.c.record)
+        .join(t.revision, (t.entity.c.id == t.revision.c.entity_id) & (t.entity.c.rev == t.revision.c.rev))
+        .where(t.entity.c.status == "public")
+    )
+    with made.writing() as target, opened.reading(600) as source:
         target.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        target.exec_driver_sql("CREATE TABLE record (kind TEXT, slug TEXT, record TEXT, PRIMARY KEY (kind, slug))")
         for table in _KEPT:
             for rows in source.execute(select(table)).partitions(1_000):
                 target.execute(insert(table), [dict(row._mapping) for row in rows])
-        for row in source.execute(select(t.revision.c.record, t.entity.c.kind, t.entity.c.slug).join(
-            t.entity, (t.entity.c.id == t.revision.c.entity_id) & (t.entity.c.rev == t.revision.c.rev)
-        ).where(t.entity.c.status == "public")):  # fmt: skip
-            target.exec_driver_sql(
-                "CREATE TABLE IF NOT EXISTS record (kind TEXT, slug TEXT, record TEXT, PRIMARY KEY (kind, slug))"
-            )
+        for row in source.execute(records):
             target.exec_driver_sql("INSERT INTO record VALUES (?, ?, ?)", (row.kind, row.slug, row.record))
+    made.close()
+    with closing(sqlite3.connect(out)) as raw:  # one file, without a log beside it
+        raw.execute("PRAGMA journal_mode=DELETE")
 
 
 def _graph(connection: Connection, kept: set[tuple[str, str]]) -> tuple[list[graph.Node], list[graph.Edge]]:

@@ -347,7 +347,7 @@ def parse(plain: Mapping[str, Any], where: str = "record") -> Record:
         raise DataError(f"{where}: kind is {kind!r}; expected one of {', '.join(_CLASSES)}")
     try:
         # Through JSON, so that a tuple is a list and a date a text whoever wrote them.
-        return _CLASSES[kind].model_validate_json(json.dumps(dict(plain), default=str, allow_nan=False))
+        return _CLASSES[kind].model_validate_json(json.dumps(dict(plain), default=_plain, allow_nan=False))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or kind
@@ -355,6 +355,12 @@ def parse(plain: Mapping[str, Any], where: str = "record") -> Record:
         raise DataError(f"{where}: {place}: {said}") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{where}: is not made of plain values ({error})") from None
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, date):  # YAML reads 2020-07-31 as one
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is no plain value")
 
 
 def canonical(plain: Any) -> str:

@@ -371,6 +371,7 @@ def _personal(db: database.Database, registration: bool) -> APIRouter:
     ) -> Response:  # fmt: skip
         """Propose the edited record over the revision that was read."""
         person = who(request).person
+        person.must("propose")
         try:
             records = submitting.from_text("yaml", text)
             if [(one.kind, one.slug) for one in records] != [(kind, slug)]:

@@ -64,6 +64,8 @@ class Guard:
 
         async def guarded(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
+                if seen > LARGEST:  # whoever read the body took our refusal for a broken one
+                    message["status"] = 413
                 message["headers"] = [*message["headers"], *_HEADERS]
             await send(message)
 
