@@ -171,13 +171,7 @@ while True:
         process.wait()
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [
-        "sqlite",
-        "postgresql",
-    ],
-)
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_a_reader_sees_one_state_while_others_write(place: str) -> None:
     with closing(database.connect(place, create=True)) as opened:
         hire(opened)
