@@ -29,6 +29,7 @@ BENCHMARKS = {
     "ood_metrics": [],
     "uncertainty_scores": [],
     "slug": [],
+    "review": [],
 }
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import text
 
 from medaudit.errors import DataError, UsageError
 from medaudit.review import database, exports, log, people, workflow
-from medaudit.review.database import Database
+from medaudit.review.database import Database, Deadline
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks import review as load
@@ -88,8 +88,8 @@ def counted(opened: Database, how: Callable[[], object]) -> int:
                 n = connection.scalar(text("SELECT public FROM counter"))
                 time.sleep(0.002)
                 connection.execute(text("UPDATE counter SET public = :n"), {"n": n + 1})
-        except DataError as error:
-            return int("locked" in str(error))
+        except Deadline as error:
+            return int("busy" in str(error))
         return 0
 
     with ThreadPoolExecutor(4) as pool:

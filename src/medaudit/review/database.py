@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Database:
     """An open review. Use :meth:`reading` and :meth:`writing`; each is one transaction."""
 
     engine: Engine
+    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def postgres(self) -> bool:
@@ -62,7 +64,9 @@ class Database:
         would fail where another wrote in between. PostgreSQL takes a lock of our own.
         """
         immediate = self.engine.execution_options(immediate=True)
-        with _in_words(self.engine), immediate.begin() as connection:
+        # SQLite's waiters look again now and then, and some starve: those of one process take turns instead.
+        turn: AbstractContextManager[object] = nullcontext() if self.postgres else self._turn
+        with turn, _in_words(self.engine), immediate.begin() as connection:
             if self.postgres:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             yield connection
@@ -225,13 +229,19 @@ def _in_words(engine: Engine) -> Iterator[None]:
         said = str(error.orig)
         if "interrupted" in said or "statement timeout" in said:
             raise Deadline("the question took too long; ask a narrower one") from None
+        if "locked" in said:
+            raise Deadline("the review is busy; try again") from None
         raise DataError(f"{engine.url.render_as_string()}: {' '.join(said.split())}") from error
     except DBAPIError as error:
         if type(error.orig).__name__ == "QueryCanceled":
             raise Deadline("the question took too long; ask a narrower one") from None
+        if "NUL" in str(error.orig):
+            raise UsageError("a text holds a NUL character") from None
         if "file is not a database" in str(error.orig) or "malformed" in str(error.orig):
             raise DataError(f"{engine.url.database}: is no database of a review") from None
         raise
+    except UnicodeEncodeError:
+        raise UsageError("a text holds half a character") from None
 
 
 def _version(connection: Connection) -> str | None:

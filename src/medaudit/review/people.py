@@ -91,11 +91,13 @@ def change_role(connection: Connection, name: str, role: str, *, disabled: bool 
     """Give a person another role, or bar them; their sessions and tokens end."""
     if role not in ROLES:
         raise UsageError(f"no role is called '{role}'; there are: {', '.join(ROLES)}")
-    person = named(connection, name)
-    connection.execute(update(t.person).where(t.person.c.id == person.id).values(role=role, disabled=disabled))
-    connection.execute(delete(t.session).where(t.session.c.person_id == person.id))
+    number = connection.scalar(select(t.person.c.id).where(t.person.c.name == name))  # a barred one too
+    if number is None:
+        raise UsageError(f"there is no person '{name}'")
+    connection.execute(update(t.person).where(t.person.c.id == number).values(role=role, disabled=disabled))
+    connection.execute(delete(t.session).where(t.session.c.person_id == number))
     if disabled:
-        connection.execute(update(t.token).where(t.token.c.person_id == person.id).values(revoked=now()))
+        connection.execute(update(t.token).where(t.token.c.person_id == number).values(revoked=now()))
     log.write(connection, by, "change person", f"person:{name}", {"role": role, "disabled": disabled})
 
 

@@ -236,8 +236,12 @@ def _edges(owner: int, edges: list[Edge], rows: dict[Table, list[dict[str, Any]]
 
 
 def _facts(entity: int, facts: Sequence[Fact], ids: Ids, rows: dict[Table, list[dict[str, Any]]]) -> None:
+    groups: dict[tuple[str, str, str], list[Fact]] = defaultdict(list)
+    for fact in facts:
+        groups[(fact.field, fact.version, fact.unit)].append(fact)
+    # Each against the others of its field, of which there may be many: but never against more than a hundred.
     for n, fact in enumerate(facts):
-        others = [one for one in facts if (one.field, one.version, one.unit) == (fact.field, fact.version, fact.unit)]
+        others = groups[(fact.field, fact.version, fact.unit)][:100]
         rows[t.claim].append(
             {
                 "entity_id": entity, "n": n, "field": fact.field, "value": json.dumps(fact.value), "unit": fact.unit,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_SHORT = re.compile(r"\s*[~≈]?\s*(\d+(?:[.,]\d+)?)\s*([kKM])\s*")
+_SHORT = re.compile(r"[~≈]? ?([0-9]{1,12}(?:[.,][0-9]{1,6})?) ?([kKM])")
 
 
 def range_of(value: object) -> tuple[float, float] | None:
@@ -16,7 +16,7 @@ def range_of(value: object) -> tuple[float, float] | None:
         return None
     if isinstance(value, int | float):
         return float(value), float(value)
-    if isinstance(value, str) and (match := _SHORT.fullmatch(value)):
+    if isinstance(value, str) and (match := _SHORT.fullmatch(value[:40].strip())):
         digits = match[1].replace(",", ".")
         times = 1e3 if match[2] in "kK" else 1e6
         step = times * 10.0 ** -(len(digits.partition(".")[2]))

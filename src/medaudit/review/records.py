@@ -26,7 +26,10 @@ Kind = Literal["dataset", "artifact", "work"]
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _DOI = re.compile(r"10\.\d{4,9}/\S+", re.IGNORECASE)
 _ARXIV = re.compile(r"(\d{4}\.\d{4,5}|[a-z-]+(\.[A-Z]{2})?/\d{7})(v\d+)?")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+# Control characters, marks that turn the direction of reading, halves of characters, and what XML cannot hold.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def _slug(value: str) -> str:
@@ -80,9 +83,11 @@ Arxiv = Annotated[str, Field(max_length=40), AfterValidator(_arxiv)]
 Url = Annotated[str, Field(max_length=2_000), AfterValidator(_url)]
 Line = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_clean)]
 Text = Annotated[str, Field(max_length=20_000), AfterValidator(_clean)]
-Day = Annotated[str, Field(pattern=r"\d{4}(-\d\d){0,2}"), AfterValidator(_date)]
+Clean = Annotated[str, AfterValidator(_clean)]
+Day = Annotated[str, Field(pattern=r"^[0-9]{4}(-[0-9][0-9]){0,2}$"), AfterValidator(_date)]
 Verification = Literal["verified", "unverified", "computed", "imported"]
 Scalar = int | float | str | bool
+_LARGEST = 1e15  # beyond it a float is no longer a count
 
 
 class _Part(BaseModel):
@@ -98,17 +103,17 @@ class Fact(_Part):
 
     field: Line
     value: Scalar
-    unit: str = Field(default="", max_length=60)
+    unit: Clean = Field(default="", max_length=60)
     low: float | None = None
     high: float | None = None
-    n: int | None = Field(default=None, ge=0)
+    n: int | None = Field(default=None, ge=0, le=2**53)
     work: Slug | None = None
     url: Url | None = None
     package: Line | None = None
-    locator: str = Field(default="", max_length=300)
-    quote: str = Field(default="", max_length=300)
-    note: str = Field(default="", max_length=1_000)
-    version: str = Field(default="", max_length=60)
+    locator: Clean = Field(default="", max_length=300)
+    quote: Clean = Field(default="", max_length=300)
+    note: Clean = Field(default="", max_length=1_000)
+    version: Clean = Field(default="", max_length=60)
     verification: Verification = "unverified"
     preferred: bool = False
 
@@ -116,6 +121,13 @@ class Fact(_Part):
     def _one_source(self) -> Fact:
         if sum(source is not None for source in (self.work, self.url, self.package)) != 1:
             raise ValueError(f"'{self.field}' needs exactly one source: work, url or package")
+        for number in (self.value, self.low, self.high):
+            if isinstance(number, int | float) and abs(number) > _LARGEST:
+                raise ValueError(f"'{self.field}': a number is beyond {_LARGEST:g}")
+        if isinstance(self.value, str):
+            if len(self.value) > 500:
+                raise ValueError(f"'{self.field}': a value has at most 500 characters")
+            _clean(self.value)
         if (self.low is None) != (self.high is None) or (
             self.low is not None and self.high is not None and not self.low <= self.high
         ):
@@ -142,10 +154,10 @@ class Licence(_Part):
     """The licence of one source of the dataset: images, labels, a third party's annotations."""
 
     of: Line = "dataset"
-    spdx: str | None = Field(default=None, max_length=80)
-    text: str = Field(default="", max_length=500)
+    spdx: Clean | None = Field(default=None, max_length=80)
+    text: Clean = Field(default="", max_length=500)
     url: Url | None = None
-    source: str = Field(default="", max_length=300)
+    source: Clean = Field(default="", max_length=300)
     verification: Verification = "unverified"
 
 
@@ -154,9 +166,9 @@ class Version(_Part):
 
     label: Line
     released: Day | None = None
-    checksum: str = Field(default="", max_length=200)
-    supersedes: str = Field(default="", max_length=60)
-    note: str = Field(default="", max_length=1_000)
+    checksum: Clean = Field(default="", max_length=200)
+    supersedes: Clean = Field(default="", max_length=60)
+    note: Clean = Field(default="", max_length=1_000)
 
 
 class Link(_Part):
@@ -164,7 +176,7 @@ class Link(_Part):
 
     relation: Literal["DERIVED_FROM", "SUBSET_OF", "MIRROR_OF", "CORRECTS", "MERGES", "SHARES_PATIENTS_WITH"]
     to: Slug
-    note: str = Field(default="", max_length=1_000)
+    note: Clean = Field(default="", max_length=1_000)
     work: Slug | None = None
     verification: Verification = "unverified"
 
@@ -175,14 +187,14 @@ class Demographic(_Part):
     attribute: Literal["age", "sex", "gender", "race", "ethnicity", "skin tone", "socioeconomic status", "geography",
                        "disability", "insurance", "site", "scanner"]  # fmt: skip
     group: Line | None = None
-    n: int | None = Field(default=None, ge=0)
+    n: int | None = Field(default=None, ge=0, le=2**53)
     share: float | None = Field(default=None, ge=0, le=1)
     completeness: float | None = Field(default=None, ge=0, le=1)
     unit: Literal["patients", "images", "studies", "series"] = "patients"
     package: Line | None = None
     work: Slug | None = None
     url: Url | None = None
-    version: str = Field(default="", max_length=60)
+    version: Clean = Field(default="", max_length=60)
     verification: Verification = "unverified"
 
     @model_validator(mode="after")
@@ -218,7 +230,7 @@ class Dataset(_Record):
     status: Literal["active", "superseded", "withdrawn", "unreachable"] = "active"
     access: Literal["open", "registration", "application", "credentialed", "closed", "unknown"] = "unknown"
     homepage: Url | None = None
-    host: str = Field(default="", max_length=200)
+    host: Clean = Field(default="", max_length=200)
     year: int | None = Field(default=None, ge=1950, le=2100)
     curated: bool = False
     modalities: tuple[str, ...] = ()
@@ -247,13 +259,24 @@ class Dataset(_Record):
         return self
 
 
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (str(key), *_texts(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
 class About(_Part):
     """Which dataset an artifact is about, and how: it extends it, or it documents (introduces) it."""
 
     dataset: Slug
     verb: Literal["EXTEND", "INTRODUCE"] = "EXTEND"
-    versions: tuple[str, ...] = ()
-    note: str = Field(default="", max_length=500)
+    versions: tuple[Clean, ...] = ()
+    note: Clean = Field(default="", max_length=500)
 
 
 class Relation(_Part):
@@ -286,11 +309,11 @@ class Artifact(_Record):
     about: tuple[About, ...] = Field(min_length=1)
     works: tuple[Slug, ...] = ()
     url: Url | None = None
-    join_key: str = Field(default="", max_length=200)
+    join_key: Clean = Field(default="", max_length=200)
     facts: tuple[Fact, ...] = ()
     relations: tuple[Relation, ...] = ()
     responses: tuple[Response, ...] = ()
-    recompute: str = Field(default="", max_length=200)
+    recompute: Clean = Field(default="", max_length=200)
     run: dict[str, Any] | None = None
     verification: Verification = "unverified"
 
@@ -299,6 +322,9 @@ class Artifact(_Record):
         known = words.ARTIFACTS[self.type]
         if self.finding not in known:
             raise ValueError(f"finding: '{self.finding}' is not one of {', '.join(known)} (of {self.type})")
+        if self.run is not None:
+            for text in _texts(self.run):
+                _clean(text)
         if not (self.works or self.url or self.run or self.recompute):
             raise ValueError("an artifact needs a source: works, url, run or recompute")
         return self
@@ -309,8 +335,8 @@ class Use(_Part):
 
     dataset: Slug
     evidence: Literal["cited", "mentioned", "cited and mentioned", "data availability", "manual"]
-    locus: str = Field(default="", max_length=120)
-    version: str = Field(default="", max_length=60)
+    locus: Clean = Field(default="", max_length=120)
+    version: Clean = Field(default="", max_length=60)
 
 
 class Work(_Record):
@@ -322,14 +348,14 @@ class Work(_Record):
     title: Line
     authors: tuple[Line, ...] = Field(default=(), max_length=1_000)
     year: int | None = Field(default=None, ge=1800, le=2100)
-    venue: str = Field(default="", max_length=300)
-    volume: str = Field(default="", max_length=40)
-    issue: str = Field(default="", max_length=40)
-    pages: str = Field(default="", max_length=40)
+    venue: Clean = Field(default="", max_length=300)
+    volume: Clean = Field(default="", max_length=40)
+    issue: Clean = Field(default="", max_length=40)
+    pages: Clean = Field(default="", max_length=40)
     doi: Doi | None = None
     arxiv: Arxiv | None = None
-    openalex: str | None = Field(default=None, pattern=r"W\d{1,12}")
-    pmid: str | None = Field(default=None, pattern=r"\d{1,9}")
+    openalex: str | None = Field(default=None, pattern=r"^W[0-9]{1,12}$")
+    pmid: str | None = Field(default=None, pattern=r"^[0-9]{1,9}$")
     url: Url | None = None
     retracted: Day | None = None
     uses: tuple[Use, ...] = ()
@@ -344,7 +370,8 @@ def parse(plain: Mapping[str, Any], where: str = "record") -> Record:
     """Return the record that ``plain`` holds; DataError naming ``where``, the field and what was expected."""
     kind = plain.get("kind") if isinstance(plain, Mapping) else None
     if not isinstance(kind, str) or kind not in _CLASSES:
-        raise DataError(f"{where}: kind is {kind!r}; expected one of {', '.join(_CLASSES)}")
+        shown = repr(kind)[:40] if isinstance(kind, str | None) else f"a {type(kind).__name__}"
+        raise DataError(f"{where}: kind is {shown}; expected one of {', '.join(_CLASSES)}")
     try:
         # Through JSON, so that a tuple is a list and a date a text whoever wrote them.
         return _CLASSES[kind].model_validate_json(json.dumps(dict(plain), default=_plain, allow_nan=False))

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from medaudit.errors import UsageError
 from medaudit.review import log
@@ -82,6 +82,7 @@ def freeze(connection: Connection, editor: Person, version: str, trigger: str) -
 
     written = prisma.text(prisma.report(connection, version))
     connection.execute(insert(t.release_report).values(release_id=number, text=written))
+    connection.execute(update(t.counter).values(public=t.counter.c.public + 1))  # its page is new
     log.write(connection, editor.name, "release", f"release:{version}", {"records": len(rows), "trigger": trigger})
     return find(connection, version)
 

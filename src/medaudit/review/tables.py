@@ -193,7 +193,7 @@ claim = Table(
     _of(), Column("n", Integer, nullable=False),
     Column("field", String(500), nullable=False),
     Column("value", Text, nullable=False), Column("unit", String(60), nullable=False),
-    Column("low", Float), Column("high", Float), Column("of_n", Integer),
+    Column("low", Float), Column("high", Float), Column("of_n", BigInteger),
     Column("work_id", Integer, ForeignKey("entity.id")), Column("url", Text), Column("package", Text),
     Column("locator", Text, nullable=False), Column("quote_hash", String(64)),
     Column("note", Text, nullable=False), Column("version", String(60), nullable=False),

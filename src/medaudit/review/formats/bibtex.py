@@ -11,17 +11,25 @@ from medaudit.review.records import Work, parse
 from medaudit.review.words import plain
 
 LONGEST = 5_000_000
-_TYPES = {"paper": "article", "preprint": "misc", "deposit": "misc", "web": "misc", "code": "software"}
+MOST = 10_000
+"""Works that one text may hold: as many as are read in about a second."""
+_LONGEST_MACRO = 2_000
+_TYPES = {"paper": "article", "preprint": "misc", "deposit": "dataset", "web": "online", "code": "software"}
+_KINDS = {"software": "code", "dataset": "deposit", "data": "deposit", "online": "web", "electronic": "web",
+          "www": "web", "unpublished": "preprint"}  # fmt: skip
+# A brace is never written as such: BibTeX itself counts \{ as a brace that opens.
 _ESCAPED = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "\\": r"\textbackslash{}", "{": r"\textbraceleft{}", "}": r"\textbraceright{}",
+    "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
 }  # fmt: skip
 _ACCENTS = {"`": "\u0300", "'": "\u0301", "^": "\u0302", "~": "\u0303", '"': "\u0308", "=": "\u0304", ".": "\u0307",
             "u": "\u0306", "v": "\u030c", "H": "\u030b", "c": "\u0327", "d": "\u0323", "b": "\u0331", "k": "\u0328",
             "r": "\u030a"}  # fmt: skip
 _LETTERS = {"ss": "ß", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ae": "æ", "AE": "Æ", "oe": "œ", "OE": "Œ", "aa": "å",
-            "AA": "Å", "i": "ı", "j": "ȷ", "dh": "ð", "th": "þ", "textbackslash": "\\", "textasciitilde": "~",
-            "textasciicircum": "^", "textendash": "–", "textemdash": "—"}  # fmt: skip
+            "AA": "Å", "i": "ı", "j": "ȷ", "dh": "ð", "th": "þ", "TH": "Þ", "DH": "Ð", "dj": "đ", "DJ": "Đ",
+            "textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textbraceleft": "{",
+            "textbraceright": "}", "lbrace": "{", "rbrace": "}", "textendash": "–", "textemdash": "—"}  # fmt: skip
 
 
 def export(works: Iterable[Work]) -> str:
@@ -37,13 +45,12 @@ def read(text: str) -> list[Work]:
     """
     if len(text) > LONGEST:
         raise DataError(f"the BibTeX has {len(text):,} characters; expected at most {LONGEST:,}")
-    macros: dict[str, str] = {}
     works: list[Work] = []
-    taken: set[str] = set()
-    for kind, key, fields in _entries(text, macros):
-        work = _work(kind, key, fields, taken)
-        taken.add(work.slug)
-        works.append(work)
+    taken: dict[str, int] = {}
+    for kind, key, fields in _entries(text, {}):
+        if len(works) == MOST:
+            raise DataError(f"the BibTeX has more than {MOST:,} entries; split it")
+        works.append(_work(kind, key, fields, taken))
     return works
 
 
@@ -55,16 +62,21 @@ def _entry(work: Work) -> str:
         ("journal" if work.type == "paper" else "howpublished"): _escape(work.venue),
         "volume": _escape(work.volume), "number": _escape(work.issue),
         "pages": "--".join(map(_escape, work.pages.split("-"))),
-        "doi": work.doi or "", "eprint": work.arxiv or "", "archiveprefix": "arXiv" if work.arxiv else "",
-        "url": work.url or "",
+        "doi": _address(work.doi), "eprint": work.arxiv or "", "archiveprefix": "arXiv" if work.arxiv else "",
+        "url": _address(work.url), "pubstate": "prepublished" if work.type == "preprint" and not work.arxiv else "",
     }  # fmt: skip
     lines = [f"  {name} = {{{value}}}" for name, value in fields.items() if value]
     return f"@{_TYPES[work.type]}{{{work.slug},\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _escape(text: str) -> str:
-    # Two hyphens would come back as a dash.
-    return re.sub(r"-(?=-)", "-{}", "".join(_ESCAPED.get(letter, letter) for letter in text))
+    # Two hyphens, two backticks or two apostrophes would come back as a dash or a quotation mark.
+    return re.sub(r"([-`'])(?=\1)", r"\1{}", "".join(_ESCAPED.get(letter, letter) for letter in text))
+
+
+def _address(text: str | None) -> str:
+    """An address stands as it is, but for what would end its field."""
+    return re.sub(r"[{}\\]", lambda match: f"%{ord(match[0]):02X}", text or "")
 
 
 def _author(name: str) -> str:
@@ -73,23 +85,27 @@ def _author(name: str) -> str:
     return f"{{{escaped}}}" if re.search(r"\band\b", name) or ("," not in name and " " in name) else escaped
 
 
+_BEGIN = re.compile(r"@\s*([A-Za-z]+)\s*([{(])")
+_KEY = {"}": re.compile(r"\s*([^\s,{}=\"]*)\s*"), ")": re.compile(r"\s*([^\s,{}()=\"]*)\s*")}
+
+
 def _entries(text: str, macros: dict[str, str]) -> Iterable[tuple[str, str, dict[str, str]]]:
     place = 0
     while (start := text.find("@", place)) >= 0:
-        match = re.compile(r"@\s*([A-Za-z]+)\s*([{(])").match(text, start)
+        match = _BEGIN.match(text, start)
         if not match:
             place = start + 1
             continue
         kind, place = match[1].lower(), match.end()
         close = "}" if match[2] == "{" else ")"
         if kind in ("comment", "preamble"):
-            place = _skip(text, place, close)
+            place = _skip(text, place, close, kind)
             continue
         if kind == "string":
             fields, place = _fields(text, place, close, macros, "@string")
             macros |= fields
             continue
-        end = re.compile(r"\s*([^\s,{}()=\"]*)\s*").match(text, place)
+        end = _KEY[close].match(text, place)
         key = end[1] if end else ""
         place = end.end() if end else place
         if place < len(text) and text[place] == ",":
@@ -100,16 +116,14 @@ def _entries(text: str, macros: dict[str, str]) -> Iterable[tuple[str, str, dict
         yield kind, key, fields
 
 
-def _skip(text: str, place: int, close: str) -> int:
-    depth = 1
-    for match in re.compile(r"[{}()]").finditer(text, place):
-        if match[0] in "{(":
-            depth += 1
-        else:
-            depth -= 1
-        if depth == 0:
+def _skip(text: str, place: int, close: str, kind: str) -> int:
+    """Return the place behind what is left out; only braces nest, a smiley in a comment closes nothing."""
+    depth = 0
+    for match in re.compile(r"[{})]").finditer(text, place):
+        if match[0] == close and depth == 0:
             return match.end()
-    return len(text)
+        depth += {"{": 1, "}": -1}.get(match[0], 0)
+    raise DataError(f"BibTeX: an @{kind} is not closed")
 
 
 _NAME = re.compile(r"\s*([A-Za-z][\w:.+/-]*)\s*=\s*")
@@ -136,6 +150,7 @@ def _fields(text: str, place: int, close: str, macros: dict[str, str], key: str)
 
 def _value(text: str, place: int, macros: dict[str, str], key: str) -> tuple[str, int]:
     parts = []
+    length, filled = 0, False
     while True:
         if place >= len(text):
             raise DataError(f"BibTeX entry '{key[:60]}' is not closed")
@@ -147,8 +162,13 @@ def _value(text: str, place: int, macros: dict[str, str], key: str) -> tuple[str
             if not match:
                 raise DataError(f"BibTeX entry '{key[:60]}': expected a value at '{text[place : place + 30]}'")
             parts.append(macros.get(match[0].lower(), match[0]))
+            filled = filled or match[0].lower() in macros
             place = match.end()
         joined = re.compile(r"\s*#\s*").match(text, place)
+        # Forty macros, each twice the one before, would fill the memory.
+        length += len(parts[-1])
+        if filled and length > _LONGEST_MACRO:
+            raise DataError(f"BibTeX entry '{key[:60]}': macros make a value longer than {_LONGEST_MACRO:,} characters")
         if not joined:
             return "".join(parts), place
         place = joined.end()
@@ -173,45 +193,51 @@ def _quoted(text: str, place: int, key: str) -> tuple[str, int]:
     raise DataError(f"BibTeX entry '{key[:60]}': a {'brace' if opened == '{' else 'quotation mark'} is not closed")
 
 
-_COMMAND = re.compile(
-    r"\\(?:(?P<accent>[`'^~\"=.])\s*\{?\s*(?:\\(?P<dotless>[ij])(?![A-Za-z])|(?P<letter>[^\W\d_]))\s*\}?"
-    r"|(?P<named>[uvHcdbkr])(?:\s*\{\s*(?P<inner>\\?[^\W\d_])\s*\}|\s+(?P<after>[^\W\d_]))"
-    r"|(?P<word>[A-Za-z]+)\s*(?:\{\})?|(?P<sign>.))",
+_TOKEN = re.compile(
+    r"\\(?:(?P<accent>[`'^~\"=.]) ?(?:\\(?P<dotless>[ij])(?![A-Za-z])|(?P<letter>[^\W\d_])"
+    r"|\{ ?(?:\\(?P<dotless_in>[ij])|(?P<letter_in>[^\W\d_])) ?\})"
+    r"|(?P<named>[uvHcdbkr])(?: ?\{ ?\\?(?P<inner>[^\W\d_]) ?\}| (?P<after>[^\W\d_])(?![^\W\d_]))"
+    r"|(?P<word>[A-Za-z]+)(?: ?\{\}| )?|(?P<sign>.))"
+    r"|(?P<dash>-{2,})|(?P<quote>``|'')|(?P<plain>[{}~])",
     re.DOTALL,
 )
+_SIGNS = {sign: sign for sign in "{}&%$#_~^"} | dict.fromkeys(" ,;:\\", " ")
+_PLAIN = {"``": "“", "''": "”", "--": "–", "---": "—", "~": " ", "{": "", "}": ""}
 
 
 def unescape(text: str) -> str:
-    """Return a BibTeX value as plain text: accents composed, commands resolved, braces gone."""
+    """Return a BibTeX value as plain text: accents composed, commands resolved, braces gone; in one pass."""
 
     def one(match: re.Match[str]) -> str:
         if match["accent"]:
-            return (match["dotless"] or match["letter"]) + _ACCENTS[match["accent"]]
+            letter = match["dotless"] or match["letter"] or match["dotless_in"] or match["letter_in"]
+            return str(letter) + _ACCENTS[match["accent"]]
         if match["named"]:
-            return (match["inner"] or match["after"]).removeprefix("\\") + _ACCENTS[match["named"]]
+            return str(match["inner"] or match["after"]) + _ACCENTS[match["named"]]
         if match["word"]:
             return _LETTERS.get(match["word"], "")
-        return match["sign"] if match["sign"] in "\\{}&%$#_~^ -,;" else ""
+        if match["sign"]:
+            return _SIGNS.get(match["sign"], "")
+        return _PLAIN.get(match[0], match[0])
 
-    pieces = []
-    dashed = re.sub(r"(?<!-)--(?!-)", "–", text)  # before braces go: "-{}-" is two hyphens
-    for piece in re.split(r"(\\\\|\\[{}])", dashed):
-        if piece in (r"\{", r"\}"):
-            pieces.append(piece[1:])
-        elif piece == r"\\":
-            pieces.append(" ")
-        else:
-            pieces.append(_COMMAND.sub(one, piece).replace("{", "").replace("}", ""))
-    whole = "".join(pieces)
-    if "textasciitilde" not in text:  # a bare tilde is a space that does not break
-        whole = whole.replace("~", " ")
-    return " ".join(unicodedata.normalize("NFC", whole).split())
+    # Spaces first, so that no pattern has to look for the end of many.
+    return " ".join(unicodedata.normalize("NFC", _TOKEN.sub(one, " ".join(text.split()))).split())
+
+
+def _verbatim(text: str) -> str:
+    """Return an address or number: here a tilde and two hyphens mean themselves, and so does a percent sign."""
+    bare = re.sub(r"\$ ?\\sim ?\$|\\textasciitilde(?![A-Za-z])", "~", re.sub(r"\\url(?![A-Za-z])", "", text))
+    return "".join(re.sub(r"\\([_&%#$~])(?:\{\})?|[{}]", lambda m: m[1] or "", bare).split())
+
+
+_AND = re.compile(r"\\.|[{}]| and(?= )", re.DOTALL)
 
 
 def _people(text: str) -> list[str]:
-    """Part names at `` and `` outside of braces."""
+    """Part names at `` and `` outside of braces; a last ``others`` stays, and says that there are more."""
+    text = " ".join(text.split())
     names, depth, start = [], 0, 0
-    for match in re.compile(r"\\.|[{}]|\s+and\s+", re.DOTALL).finditer(text):
+    for match in _AND.finditer(text):
         if match[0] == "{":
             depth += 1
         elif match[0] == "}":
@@ -220,24 +246,32 @@ def _people(text: str) -> list[str]:
             names.append(text[start : match.start()])
             start = match.end()
     names.append(text[start:])
-    return [name for name in (unescape(one) for one in names) if name and name != "others"]
+    return [name for name in map(unescape, names) if name]
 
 
-def _work(kind: str, key: str, fields: dict[str, str], taken: set[str]) -> Work:
-    said = {name: unescape(value) for name, value in fields.items() if name not in ("author", "editor")}
-    doi = re.sub(r"^(https?://(dx\.)?doi\.org/|doi:)", "", said.get("doi", ""), flags=re.IGNORECASE)
-    year = re.search(r"\d{4}", said.get("year", "") or said.get("date", ""))
-    venue = next((said[name] for name in ("journal", "journaltitle", "booktitle", "howpublished", "publisher", "school")
-                  if said.get(name)), "")  # fmt: skip
-    eprint = (
-        said.get("eprint", "") if said.get("archiveprefix", said.get("eprinttype", "arxiv")).lower() == "arxiv" else ""
-    )
+_VERBATIM = ("doi", "url", "eprint")
+_TEXTS = ("title", "year", "date", "journal", "journaltitle", "booktitle", "howpublished", "publisher", "school",
+          "volume", "number", "issue", "pages", "archiveprefix", "eprinttype", "pubstate")  # fmt: skip
+_VENUES = ("journal", "journaltitle", "booktitle", "howpublished", "publisher", "school")
+_ARXIV = re.compile(r"(?:arxiv:)?(?:\d{4}\.\d{4,5}|[a-z-]+(?:\.[A-Z]{2})?/\d{7})(?:v\d+)?", re.IGNORECASE)
+
+
+def _work(kind: str, key: str, fields: dict[str, str], taken: dict[str, int]) -> Work:
+    said = {name: unescape(fields[name]) for name in _TEXTS if name in fields}
+    said |= {name: _verbatim(fields[name]) for name in _VERBATIM if name in fields}
+    doi = re.sub(r"%(7B|7D|5C)", lambda m: chr(int(m[1], 16)), said.get("doi", ""), flags=re.IGNORECASE)
+    year = re.search(r"[0-9]{4}", said.get("year", "") or said.get("date", ""))
+    venue = next((said[name] for name in _VENUES if said.get(name)), "")
+    eprint, catalogue = said.get("eprint", ""), said.get("archiveprefix") or said.get("eprinttype", "")
+    # Without a name of the catalogue a number of another one may stand here, as PubMed's.
+    if (catalogue or "arxiv").lower() != "arxiv" or not (catalogue or _ARXIV.fullmatch(eprint)):
+        eprint = ""
     url = said.get("url", "")
+    if not url and (match := re.search(r"\\url\s?\{([^{}]*)\}", fields.get("howpublished", ""))):
+        url, venue = _verbatim(match[1]), "" if venue == said["howpublished"] else venue
     record = {
         "kind": "work", "slug": _slug(key or said.get("title", ""), taken),
-        "type": {"software": "code", "online": "web", "unpublished": "preprint"}.get(
-            kind, "preprint" if eprint and not doi else "paper" if kind != "misc" or doi else "web" if url else "paper"
-        ),
+        "type": _type(kind, venue, eprint, doi, url, said.get("pubstate", "")),
         "title": said.get("title", "")[:500],
         "authors": _people(fields.get("author", fields.get("editor", "")))[:1_000],
         "year": int(year[0]) if year else None, "venue": venue[:300], "volume": said.get("volume", "")[:40],
@@ -251,7 +285,24 @@ def _work(kind: str, key: str, fields: dict[str, str], taken: set[str]) -> Work:
     return found
 
 
-def _slug(text: str, taken: set[str]) -> str:
-    base = re.sub(r"[^a-z0-9]+", "-", plain(text).encode("ascii", "ignore").decode()).strip("-")[:100].strip("-")
+def _type(kind: str, venue: str, eprint: str, doi: str, url: str, state: str) -> str:
+    if kind in _KINDS:
+        return _KINDS[kind]
+    if state == "prepublished":
+        return "preprint"
+    if kind == "misc":
+        return "preprint" if eprint else "web" if url and not doi else "paper"
+    # arXiv and DBLP call a preprint an article of "arXiv preprint ..." or "CoRR".
+    return "preprint" if eprint and not doi and re.search(r"arxiv|\bcorr\b", venue, re.IGNORECASE) else "paper"
+
+
+def _slug(text: str, taken: dict[str, int]) -> str:
+    """Return a slug made of ``text``; ``taken`` counts how often each was asked for: a thousand alike are quick."""
+    base = re.sub(r"[^a-z0-9]+", "-", plain(text[:400]).encode("ascii", "ignore").decode()).strip("-")[:100].strip("-")
     base = base or "work"
-    return base if base not in taken else next(f"{base}-{n}" for n in range(2, 100_000) if f"{base}-{n}" not in taken)
+    found = base
+    while found in taken:
+        taken[base] += 1
+        found = f"{base}-{taken[base]}"
+    taken[found] = 1
+    return found

@@ -1,7 +1,8 @@
 """Croissant 1.1 with the RAI vocabulary 1.0: a dataset described for machines, what was found out about it included.
 
 What an artifact becomes: a shortcut or bias a ``rai:dataBiases``, an issue of labels or data a ``rai:dataLimitations``,
-annotations ``rai:dataAnnotationAnalysis``, lineage ``prov:wasDerivedFrom``. The mapping is ours.
+annotations ``rai:dataAnnotationAnalysis``, lineage ``prov:wasDerivedFrom``, a licence that keeps commerce out a DUO
+code in ``usageInfo``. The mapping is ours.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from medaudit.review.projection import licence_class
 from medaudit.review.records import Artifact, Dataset, Work
 
 CONFORMS = ("http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0")
@@ -29,6 +31,11 @@ _CONTEXT: dict[str, Any] = {
     "transform": "cr:transform",
 }  # fmt: skip
 
+_NOT_COMMERCIAL = {
+    "@type": "sc:DefinedTerm", "name": "non-commercial use only", "termCode": "DUO_0000018",
+    "url": "http://purl.obolibrary.org/obo/DUO_0000018",
+}  # fmt: skip
+
 
 def export(
     dataset: Dataset, artifacts: Sequence[Artifact], works: Sequence[Work], base_url: str = ""
@@ -36,21 +43,24 @@ def export(
     """Return the dataset's description as JSON-LD; ``base_url`` is where the review's pages are, if anywhere."""
     known = {work.slug: work for work in works}
     needed = [known[slug] for slug in dict.fromkeys((*dataset.cite, *dataset.produced_by)) if slug in known]
-    own = f"{base_url.rstrip('/')}/datasets/{dataset.slug}" if base_url else f"{_BASE}dataset:{dataset.slug}"
+    own = _id(dataset.slug, base_url)
     makers = [name for slug in dataset.produced_by if slug in known for name in known[slug].authors if name != "others"]
     described: dict[str, Any] = {
         "@context": _CONTEXT, "@type": "sc:Dataset", "@id": own, "conformsTo": list(CONFORMS),
         "name": dataset.name, "description": dataset.description or dataset.name,
         "url": dataset.homepage or _url_of(dataset, needed) or own,
-        "isLiveDataset": True,
+        # Live are data that change all the time (Croissant 1.1, "Live Datasets"); these are released in versions.
+        "isLiveDataset": False,
     }  # fmt: skip
     # What is not known is left out, though Croissant asks for it: a made-up date would be a claim.
     if dataset.year is not None:
-        described["datePublished"] = f"{dataset.year}-01-01"
+        described["datePublished"] = str(dataset.year)
     if dataset.versions:
         described["version"] = dataset.versions[-1].label
     if licences := _licences(dataset):
         described["license"] = licences
+    if any(licence_class(one.spdx, one.text) == "non-commercial" for one in dataset.licences):
+        described["usageInfo"] = [_NOT_COMMERCIAL]
     if makers or dataset.host:
         described["creator"] = [{"@type": "sc:Person", "name": name} for name in makers] or [
             {"@type": "sc:Organization", "name": dataset.host}
@@ -87,8 +97,12 @@ def export(
         link.to for link in dataset.links if link.relation in ("DERIVED_FROM", "SUBSET_OF", "MIRROR_OF", "MERGES")
     ]
     if parents:
-        described["prov:wasDerivedFrom"] = [{"@id": f"{_BASE}dataset:{slug}"} for slug in parents]
+        described["prov:wasDerivedFrom"] = [{"@id": _id(slug, base_url)} for slug in dict.fromkeys(parents)]
     return described
+
+
+def _id(slug: str, base_url: str) -> str:
+    return f"{base_url.rstrip('/')}/datasets/{slug}" if base_url else f"{_BASE}dataset:{slug}"
 
 
 def citation(work: Work) -> str:

@@ -25,9 +25,11 @@ def read(path: Path) -> list[Work]:
 def text_of(path: Path, largest: int = LARGEST) -> str:
     """Return a file's text; DataError where it is missing, too large, or not UTF-8."""
     try:
-        if path.stat().st_size > largest:
+        with path.open("rb") as file:
+            raw = file.read(largest + 1)  # a device or a pipe has no size to ask for
+        if len(raw) > largest:
             raise DataError(f"{path}: has more than {largest:,} bytes")
-        return path.read_text(encoding="utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except OSError as error:

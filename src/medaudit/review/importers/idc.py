@@ -17,6 +17,8 @@ _MODALITIES = {"CT": "CT", "MR": "MR", "PT": "PT", "SM": "SM", "CR": "CR", "DX":
                "XA": "XA", "NM": "NM", "OP": "OP", "OPT": "OCT", "XC": "XC", "ES": "ES"}  # fmt: skip
 _SPDX = {f"CC {kind} {n}": f"CC-{kind}-{n}" for kind in ("BY", "BY-NC") for n in ("3.0", "4.0")}
 _TAG = re.compile(r"<[^<>]*>")
+_ADDRESS = re.compile(r"\[Data ?set\]\.? (.{1,120}?)\.? https?://")
+_INITIALS = re.compile(r"[^\W\d_](?:\.|$)")
 
 
 def read(path: Path | None = None) -> list[Record]:
@@ -53,6 +55,8 @@ def plain_text(marked: str | None) -> str:
         if clearer == text:
             break
         text = clearer
+    else:  # tags in tags, or entities of entities, deeper than any honest text has them
+        text = re.sub(r"[<>&]", "", text)
     return " ".join("".join(letter for letter in text if letter.isprintable() or letter.isspace()).split())
 
 
@@ -122,11 +126,12 @@ def _work(doi: str, title: str, citation: str | None, works: dict[str, Record]) 
     if name not in works:
         said = plain_text(citation)
         year = re.search(r"\((\d{4})[^)]*\)", said)
+        where = _ADDRESS.search(said)
         works[name] = parse(
             {
                 "kind": "work", "slug": name, "type": "deposit", "title": plain_text(title)[:480],
                 "authors": _authors(said), "year": int(year[1]) if year else None, "doi": bare,
-                "verification": "imported",
+                "venue": where[1] if where else "", "verification": "imported",
             },
             f"IDC source {doi}",
         )  # fmt: skip
@@ -134,13 +139,20 @@ def _work(doi: str, title: str, citation: str | None, works: dict[str, Record]) 
 
 
 def _authors(citation: str) -> list[str]:
-    """Return the names before the year of a citation in the style of the APA: ``Hugo, G. D., Weiss, E., & ...``."""
-    before = re.split(r"\(\d{4}", citation, maxsplit=1)[0].strip(" .")
-    parts = [part.strip() for part in re.split(r",\s*(?:&\s*)?|\s+&\s+", before) if part.strip(" .…")]
+    """Return the names before the year of a citation in the style of the APA: ``Hugo, G. D., Weiss, E., & ...``.
+
+    Where it leaves names out (``…``), the last is ``others``, as BibTeX says it.
+    """
+    before = re.split(r"\(\d{4}", citation, maxsplit=1)[0].strip()
+    if not re.search(r"(?:^|[\s.-])[^\W\d_]\.$", before):
+        before = before.rstrip(".")  # the full stop of a sentence, not of initials
+    if ";" in before:
+        return [name.strip() for name in before.split(";") if name.strip()][:1_000]
     names: list[str] = []
-    for part in parts:
-        if names and re.fullmatch(r"(?:[A-ZÀ-Þ]\.?[\s-]?)+(?:Jr\.?)?", part) and "," not in names[-1]:
+    for part in filter(None, (part.strip() for part in re.split(r",\s*&|,|\s&\s|…", before))):
+        alone = bool(names) and "," not in names[-1]
+        if alone and (_INITIALS.match(part) or part.islower() or names[-1].endswith(" III")):
             names[-1] = f"{names[-1]}, {part}"
         else:
             names.append(part)
-    return [name[:480] for name in names][:1_000]
+    return [name[:480] for name in names[:999]] + (["others"] if "…" in before else [])

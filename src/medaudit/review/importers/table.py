@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from medaudit.errors import DataError
+from medaudit.review.formats.tables import read_csv
 from medaudit.review.importers.bibliography import text_of
 from medaudit.review.records import Record, parse
 
@@ -19,45 +20,42 @@ COLUMNS = {
 }  # fmt: skip
 """What may stand in the header; ``source`` (an address) says where images and patients stand; ``;`` parts a list."""
 
+_NUMBER = re.compile(r"[0-9]{1,3}(?:,[0-9]{3}){1,4}|[0-9]{1,15}")
+"""A comma parts thousands: ``1,20`` is no number."""
 
-def read(path: Path) -> list[Record]:
-    """Return the records of a CSV file; DataError naming file and row."""
+
+def read(path: Path, mapping: Mapping[str, str] | None = None) -> list[Record]:
+    """Return the records of a CSV file; DataError naming file and row. ``mapping``: see :func:`read_text`."""
     try:
-        return read_text(text_of(path))
+        return read_text(text_of(path), mapping)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def read_text(text: str) -> list[Record]:
-    """Return the records of a CSV; DataError naming the row and column."""
-    try:
-        rows = list(csv.DictReader(io.StringIO(text), strict=True))
-    except csv.Error as error:
-        raise DataError(f"the CSV cannot be read: {error}") from None
-    if not rows:
-        raise DataError("the CSV has no row below its header")
-    return [_record(row, n) for n, row in enumerate(rows, 2)]
+def read_text(text: str, mapping: Mapping[str, str] | None = None) -> list[Record]:
+    """Return the records of a CSV; DataError naming the row and column.
+
+    ``mapping`` says which of :data:`COLUMNS` a column of another name is.
+    """
+    return [_record(cells, n) for n, cells in enumerate(read_csv(text, mapping), 2)]
 
 
-def _record(row: dict[str | None, Any], line: int) -> Record:
+def _record(cells: dict[str, str], line: int) -> Record:
     where = f"row {line}"
-    if None in row or any(value is None for value in row.values()):
-        raise DataError(f"{where}: has another number of cells than the header")
-    cells = {str(name).strip(): _cell(value) for name, value in row.items() if str(value).strip()}
     kind = cells.get("kind", "dataset")
     if kind not in COLUMNS:
-        raise DataError(f"{where}: kind is '{kind}'; expected dataset or work")
+        raise DataError(f"{where}: kind is '{kind[:60]}'; expected dataset or work")
     strange = [name for name in cells if name not in COLUMNS[kind]]
     if strange:
         raise DataError(
-            f"{where}: column '{strange[0]}' is not known for a {kind}; expected {', '.join(COLUMNS[kind])}"
+            f"{where}: column '{strange[0][:60]}' is not known for a {kind}; expected {', '.join(COLUMNS[kind])}"
         )
     plain: dict[str, Any] = {"kind": kind}
     for name, value in cells.items():
         plain[name] = [part.strip() for part in value.split(";") if part.strip()] if name in LISTS else value
     if "year" in plain:
-        if not plain["year"].isdigit():
-            raise DataError(f"{where}: year is '{plain['year']}'; expected a number")
+        if not re.fullmatch(r"[0-9]{4}", plain["year"]):
+            raise DataError(f"{where}: year is '{plain['year'][:60]}'; expected a number of four digits")
         plain["year"] = int(plain["year"])
     if kind == "dataset":
         _dataset(plain, where)
@@ -77,12 +75,6 @@ def _dataset(plain: dict[str, Any], where: str) -> None:
             continue
         if source is None:
             raise DataError(f"{where}: {name} needs a source: an address in the column 'source'")
-        number: int | str = int(value.replace(",", "")) if value.replace(",", "").isdigit() else value
+        number: int | str = int(value.replace(",", "")) if _NUMBER.fullmatch(value) else value
         facts.append({"field": name, "value": number, "unit": name, "url": source, "verification": "imported"})
     plain["facts"] = facts
-
-
-def _cell(value: str) -> str:
-    """Return a cell; the apostrophe that our own export puts before a formula goes."""
-    text = value.strip()
-    return text[1:] if text[:2] in ("'=", "'+", "'-", "'@") else text

@@ -73,7 +73,7 @@ def create(db: database.Database, *, registration: bool = False) -> FastAPI:
 def _refused(request: Request, error: Exception) -> Response:
     """Say what went wrong: problem+json (RFC 9457) to the API, a page to a person."""
     status, headers = _STATUS.get(type(error), 500), {}
-    text = str(error)
+    text = str(error)[:2_000]
     extra: dict[str, Any] = {}
     if isinstance(error, Refused):
         status, text, headers = error.status_code, str(error.detail), dict(error.headers or {})
@@ -83,6 +83,7 @@ def _refused(request: Request, error: Exception) -> Response:
         text = "; ".join(f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in found[:5])
     elif isinstance(error, workflow.Conflict):
         extra = {"differences": error.differences}
+    headers.setdefault("cache-control", "no-store")
     if request.url.path.startswith("/api/"):
         body = {"type": "about:blank", "title": text, "status": status} | extra
         return JSONResponse(body, status, headers, "application/problem+json")
@@ -241,18 +242,16 @@ def _personal(db: database.Database, registration: bool) -> APIRouter:
     @site.post("/sign-in")
     def sign_in(request: Request, name: Short, password: Short, then: Short = "/") -> Response:
         address = request.client.host if request.client else "?"
-        keys = (f"name {name.strip().lower()[:60]}", f"address {address}")
-        if any(attempts.blocked(key) for key in keys):
+        key = name.strip().lower()[:60]
+        if not attempts.begin(key, address):
             raise HTTPException(429, "too many failed attempts; wait a quarter of an hour", {"Retry-After": "900"})
         with attempts.checking, db.reading() as connection:
             person = people.check_password(connection, name, password)
         if person is None:
-            for key in keys:
-                attempts.fail(key)
             said = "Name and password do not belong together."
             return page(request, "sign_in.html", 401, title="Sign in", then=_local(then), problem=said,
                         registration=registration)  # fmt: skip
-        attempts.succeed(keys[0])
+        attempts.succeed(key, address)
         return entered(request, person, _local(then))
 
     def entered(request: Request, person: people.Person, then: str) -> Response:
@@ -270,9 +269,8 @@ def _personal(db: database.Database, registration: bool) -> APIRouter:
         @site.post("/register")
         def register(request: Request, name: Short, password: Short) -> Response:
             address = f"register {request.client.host if request.client else '?'}"
-            if attempts.blocked(address):
+            if not attempts.fail(address):
                 raise HTTPException(429, "too many new names from here; wait a quarter of an hour")
-            attempts.fail(address)
             with attempts.checking, db.writing() as connection:
                 person = people.add(connection, name, "contributor", password, by=name.strip()[:60])
             return entered(request, person, "/submit")

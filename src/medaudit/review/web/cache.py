@@ -19,7 +19,8 @@ from medaudit.review import tables as t
 from medaudit.review.database import Database
 from medaudit.review.web.security import COOKIE, Receive, Scope, Send
 
-MOST, LARGEST = 4_000, 2_000_000
+MOST, LARGEST, BYTES = 4_000, 2_000_000, 128_000_000
+"""Answers that are kept, bytes of one, and bytes of all: whoever asks for ?x=1, ?x=2 ... fills no more."""
 STALE = 0.5
 
 
@@ -56,6 +57,7 @@ class PublicCache:
     def __init__(self, app: Any, counter: Counter) -> None:
         self.app, self.counter = app, counter
         self._kept: OrderedDict[tuple[str, bytes, bytes], tuple[int, list[tuple[bytes, bytes]], bytes]] = OrderedDict()
+        self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, or pass on and keep the answer."""
@@ -91,12 +93,17 @@ class PublicCache:
                 if not any(k == b"etag" for k, _ in own):  # a record's own tag is its revision: If-Match needs it
                     own.append((b"etag", b'"%d-%x"' % (count, zlib.crc32(body))))
                 if len(body) <= LARGEST:
-                    self._kept[key] = (count, own, body)
-                    while len(self._kept) > MOST:
-                        self._kept.popitem(last=False)
+                    self._keep(key, (count, own, body))
                 await _answer(scope, send, own, body)
 
         await self.app(scope, receive, keeping)
+
+    def _keep(self, key: tuple[str, bytes, bytes], kept: tuple[int, list[tuple[bytes, bytes]], bytes]) -> None:
+        before = self._kept.pop(key, None)
+        self._kept[key] = kept
+        self._bytes += len(kept[2]) - (len(before[2]) if before else 0)
+        while len(self._kept) > MOST or self._bytes > BYTES:
+            self._bytes -= len(self._kept.popitem(last=False)[1][2])
 
 
 async def _answer(scope: Scope, send: Send, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

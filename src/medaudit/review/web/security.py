@@ -7,6 +7,8 @@ person by a token and reads no cookie. So no other site can make a browser do an
 from __future__ import annotations
 
 import hmac
+import json
+import logging
 import secrets
 import threading
 import time
@@ -23,6 +25,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_LOG = logging.getLogger("medaudit.review")
 COOKIE, ANONYMOUS = "session", "visit"
 LARGEST = 1_000_000
 """Bytes that a request may hold."""
@@ -51,8 +54,11 @@ class Guard:
             await self.app(scope, receive, send)
             return
         declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
-        too_large = not declared.isdigit() or int(declared) > LARGEST
-        seen = 0
+        too_large = not declared.isdigit() or len(declared) > 12 or int(declared) > LARGEST
+        if b"%00" in scope.get("query_string", b"") or "\x00" in scope["path"]:
+            await _refuse(send, 400, "an address holds a NUL character")
+            return
+        seen, started = 0, False
 
         async def counted() -> MutableMapping[str, Any]:
             nonlocal seen
@@ -63,7 +69,9 @@ class Guard:
             return message
 
         async def guarded(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 if seen > LARGEST:  # whoever read the body took our refusal for a broken one
                     message["status"] = 413
                 message["headers"] = [*message["headers"], *_HEADERS]
@@ -74,10 +82,20 @@ class Guard:
                 raise _TooLarge
             await self.app(scope, counted, guarded)
         except _TooLarge:
-            body = b'{"title": "a request has at most 1,000,000 bytes", "status": 413}'
-            headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body))]
-            await guarded({"type": "http.response.start", "status": 413, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await _refuse(send, 413, "a request has at most 1,000,000 bytes")
+        except Exception:
+            # Here, and not in Starlette's own layer outside of us: its answer would have none of our headers.
+            _LOG.exception("%s %s", scope["method"], scope["path"])
+            if not started:
+                await _refuse(send, 500, "something went wrong here; it is noted")
+
+
+async def _refuse(send: Send, status: int, title: str) -> None:
+    body = json.dumps({"type": "about:blank", "title": title, "status": status}).encode()
+    headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)),
+               (b"cache-control", b"no-store"), *_HEADERS]  # fmt: skip
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 class _TooLarge(Exception):
@@ -85,33 +103,58 @@ class _TooLarge(Exception):
 
 
 class Attempts:
-    """How often somebody failed to sign in; after five times they wait a quarter of an hour."""
+    """How often somebody tried to sign in; after five times they wait a quarter of an hour.
+
+    An attempt counts before it is checked, so that guesses made at once count too. Where a name has signed in from an
+    address before, failures from elsewhere do not shut it out there.
+    """
 
     LIMIT, SECONDS, KEPT = 5, 900.0, 10_000
 
     def __init__(self) -> None:
         self._failed: OrderedDict[str, list[float]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = threading.Lock()
         self.checking = threading.Semaphore(2)  # a password takes 32 MiB to check: never many at once
 
-    def blocked(self, key: str) -> bool:
-        """Return whether ``key`` (a name, an address) has to wait."""
+    def begin(self, name: str, address: str) -> bool:
+        """Note an attempt; return False where this one has to wait."""
         with self._lock:
-            recent = [at for at in self._failed.get(key, []) if at > time.monotonic() - self.SECONDS]
-            return len(recent) >= self.LIMIT
+            home = (name, address) in self._known
+            keys = [f"address {address}"] if home else [f"name {name}", f"address {address}"]
+            if any(len(self._recent(key)) >= self.LIMIT for key in keys):
+                return False
+            for key in keys:
+                self._note(key)
+            return True
 
-    def fail(self, key: str) -> None:
-        """Note a failure."""
+    def succeed(self, name: str, address: str) -> None:
+        """Forget the attempts of ``name``, and this one of its address; remember that they belong together."""
         with self._lock:
-            recent = [at for at in self._failed.pop(key, []) if at > time.monotonic() - self.SECONDS]
-            self._failed[key] = [*recent[-self.LIMIT :], time.monotonic()]
-            while len(self._failed) > self.KEPT:
-                self._failed.popitem(last=False)
+            self._failed.pop(f"name {name}", None)
+            recent = self._recent(f"address {address}")
+            self._failed[f"address {address}"] = recent[:-1]
+            self._known[(name, address)] = None
+            while len(self._known) > self.KEPT:
+                self._known.popitem(last=False)
 
-    def succeed(self, key: str) -> None:
-        """Forget the failures of ``key``."""
+    def fail(self, key: str) -> bool:
+        """Note something that may happen five times a quarter of an hour; return False where it may not any more."""
         with self._lock:
-            self._failed.pop(key, None)
+            if len(self._recent(key)) >= self.LIMIT:
+                return False
+            self._note(key)
+            return True
+
+    def _recent(self, key: str) -> list[float]:
+        return [at for at in self._failed.get(key, []) if at > time.monotonic() - self.SECONDS]
+
+    def _note(self, key: str) -> None:
+        recent = self._recent(key)
+        self._failed.pop(key, None)
+        self._failed[key] = [*recent[-self.LIMIT :], time.monotonic()]
+        while len(self._failed) > self.KEPT:
+            self._failed.popitem(last=False)
 
 
 def session_of(request: Request, database: Database) -> people.Session | None:

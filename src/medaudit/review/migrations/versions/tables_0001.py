@@ -173,7 +173,7 @@ def upgrade() -> None:
         sa.Column("unit", sa.String(length=60), nullable=False),
         sa.Column("low", sa.Float(), nullable=True),
         sa.Column("high", sa.Float(), nullable=True),
-        sa.Column("of_n", sa.Integer(), nullable=True),
+        sa.Column("of_n", sa.BigInteger(), nullable=True),
         sa.Column("work_id", sa.Integer(), nullable=True),
         sa.Column("url", sa.Text(), nullable=True),
         sa.Column("package", sa.Text(), nullable=True),
