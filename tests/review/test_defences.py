@@ -41,7 +41,7 @@ XSS = [
 _HTML = "html head meta title link script body a header form label input button nav ul li main p footer h1 h2 h3 h4"
 _MORE = "div span section table thead tbody tr th td caption svg path rect circle g line text desc defs marker dl dt dd"
 _REST = "code pre ol aside small b strong em br details summary option select optgroup textarea fieldset legend hr"
-ELEMENTS = {*f"{_HTML} {_MORE} {_REST} blockquote".split()}
+ELEMENTS = {*f"{_HTML} {_MORE} {_REST} blockquote q time cite".split()}
 
 
 class Page(HTMLParser):

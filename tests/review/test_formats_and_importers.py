@@ -276,7 +276,7 @@ def test_idc_s_html_is_gone_and_its_demographics_are_counted(imported):
         ("Hugo, G. D., &amp; Weiss <i>x</i>\n(2016).", "Hugo, G. D., & Weiss x (2016)."),
         ("&lt;script&gt;alert(1)&lt;/script&gt;", "alert(1)"),
         ("&amp;lt;b&amp;gt;bold", "bold"),
-        ("a < b and c > d", "a d"),
+        ("a < b and c > d", "a < b and c > d"),
         (None, ""),
     ],
 )

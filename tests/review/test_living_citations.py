@@ -173,3 +173,30 @@ def test_a_hundred_thousand_citations_are_loaded_as_they_are(db: Database) -> No
     expected = {(f"W9{a:09d}", f"W9{b:09d}") for a, b in zip(graph.citing.tolist(), graph.cited.tolist(), strict=True)}
     assert edges(db) == expected
     assert citations.EVIDENCE[0] == "cited and mentioned"
+
+
+def test_a_dataset_s_page_counts_as_the_report_does_merged_works_too(tmp_path: Path) -> None:
+    from medaudit.review import views
+
+    db = database.connect(tmp_path / "r.sqlite", create=True)
+    staff = hire(db)
+
+    publish(db, staff["contributor"], staff["reviewer"], work("p", doi="10.1000/p"), dataset("d", produced_by=["p"]))
+    with db.writing() as connection:
+        paper = connection.scalar(select(t.entity.c.id).where(t.entity.c.slug == "p"))
+        rows = [
+            {"id": n, "key": f"k{n}", "title": "t", "folded": "t", "work_id": None, "merged_into": None}
+            for n in range(1, 7)
+        ]
+        rows[0]["work_id"] = paper
+        rows[1]["merged_into"] = 1  # the preprint of the dataset's paper
+        rows[3]["merged_into"] = 3  # the preprint of a work that cites it
+        connection.execute(t.harvested.insert(), rows)
+        pairs = [(3, 1), (4, 1), (5, 2), (6, 6)]
+        connection.execute(
+            t.cites.insert(), [{"citing_id": a, "cited_id": b, "source": "x", "first_seen": "2026"} for a, b in pairs]
+        )
+    with db.reading() as connection:
+        own = connection.scalar(select(t.entity.c.id).where(t.entity.c.slug == "d"))
+        assert views.citations(connection, own) == 2
+        assert citations.counts(connection, ["d"])[0].citations == 2

@@ -35,15 +35,24 @@ class Remark:
 def checked(connection: Connection, records: Sequence[Record]) -> list[Remark]:
     """Return what is remarkable about the records of a proposal, the suspicious first."""
     remarks: list[Remark] = []
+    titles = {kind: _titles(connection, kind) for kind in {record.kind for record in records}}
     for record in records:
         where = f"{record.kind} '{record.slug}'"
         remarks += [Remark(level, where, said) for level, said in _of(record)]
-        remarks += [Remark("suspicious", where, said) for said in near(connection, record)]
+        remarks += [Remark("suspicious", where, said) for said in near(connection, record, titles[record.kind])]
     return sorted(remarks, key=lambda one: one.level != "suspicious")
 
 
-def near(connection: Connection, record: Record) -> list[str]:
-    """Return which public records this one may be again: the same DOI, arXiv number or nearly the same title."""
+def _titles(connection: Connection, kind: str) -> list[tuple[str, str]]:
+    query = select(t.entity.c.slug, t.entity.c.title).where(t.entity.c.kind == kind, t.entity.c.status == "public")
+    return [(row.slug, row.title) for row in connection.execute(query)]
+
+
+def near(connection: Connection, record: Record, titles: Sequence[tuple[str, str]]) -> list[str]:
+    """Return which public records this one may be again: the same DOI, arXiv number or nearly the same title.
+
+    ``titles``: slug and title of the public records of its kind.
+    """
     same = t.entity.c.slug != record.slug
     found: list[str] = []
     if isinstance(record, Work):
@@ -55,15 +64,11 @@ def near(connection: Connection, record: Record) -> list[str]:
                     .where(column == value, same)
                 )
                 found += [f"work '{row.slug}' has the same {column.name} {value}" for row in same_work]
-    rows = connection.execute(
-        select(t.entity.c.slug, t.entity.c.title).where(
-            t.entity.c.kind == record.kind, t.entity.c.status == "public", same
-        )
-    ).all()
+    others = [one for one in titles if one[0] != record.slug]
     close = process.extract(
-        record.title_shown, [row.title for row in rows], scorer=fuzz.token_sort_ratio, score_cutoff=NEAR, limit=3
+        record.title_shown, [title for _, title in others], scorer=fuzz.token_sort_ratio, score_cutoff=NEAR, limit=3
     )
-    found += [f"its title is near to that of '{rows[place].slug}' ({score:.0f} %)" for _, score, place in close]
+    found += [f"its title is near to that of '{others[place][0]}' ({score:.0f} %)" for _, score, place in close]
     if isinstance(record, Dataset):
         names = {
             folded(name) for name in (record.name, *(alias.name for alias in record.aliases if not alias.ambiguous))

@@ -338,8 +338,18 @@ def references(connection: Connection, wanted: Iterable[tuple[str, str]]) -> dic
 def citations(connection: Connection, dataset_id: int) -> int:
     """Return how many harvested works cite one of the dataset's papers: citations, which are no uses."""
     papers = select(t.relation.c.subject_id).where(t.relation.c.object_id == dataset_id, t.relation.c.verb == "PRODUCE")
-    cited = select(t.harvested.c.id).where(t.harvested.c.work_id.in_(papers))
-    query = select(func.count(func.distinct(t.cites.c.citing_id))).where(t.cites.c.cited_id.in_(cited))
+    own, root, citing = t.harvested.alias("own"), t.harvested.alias("root"), t.harvested.alias("citing")
+    # A preprint and its publication are one work, on either side.
+    cited = (
+        select(own.c.id)
+        .join(root, root.c.id == func.coalesce(own.c.merged_into, own.c.id))
+        .where(or_(own.c.work_id.in_(papers), root.c.work_id.in_(papers)))
+    )
+    query = (
+        select(func.count(func.distinct(func.coalesce(citing.c.merged_into, citing.c.id))))
+        .join(t.cites, t.cites.c.citing_id == citing.c.id)
+        .where(t.cites.c.cited_id.in_(cited))
+    )
     return int(connection.scalar(query) or 0)
 
 

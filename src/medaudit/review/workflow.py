@@ -42,6 +42,10 @@ class Conflict(Exception):
         self.differences = differences
 
 
+class Missing(UsageError):
+    """There is no such contribution."""
+
+
 class TooMany(Exception):
     """The person has too many open proposals."""
 
@@ -227,7 +231,7 @@ def contribution(connection: Connection, number: int) -> Contribution:
         .where(t.contribution.c.id == number)
     ).first()
     if row is None:
-        raise UsageError(f"there is no contribution {number}")
+        raise Missing(f"there is no contribution {number}")
     changes = tuple(
         Change(
             change.kind, change.slug, change.base_rev,

@@ -16,7 +16,7 @@ RESULTS = "analysis_results_index.parquet"
 _MODALITIES = {"CT": "CT", "MR": "MR", "PT": "PT", "SM": "SM", "CR": "CR", "DX": "CR", "MG": "MG", "US": "US",
                "XA": "XA", "NM": "NM", "OP": "OP", "OPT": "OCT", "XC": "XC", "ES": "ES"}  # fmt: skip
 _SPDX = {f"CC {kind} {n}": f"CC-{kind}-{n}" for kind in ("BY", "BY-NC") for n in ("3.0", "4.0")}
-_TAG = re.compile(r"<[^<>]*>")
+_TAG = re.compile(r"</?[A-Za-z!][^<>]*>")
 _ADDRESS = re.compile(r"\[Data ?set\]\.? (.{1,120}?)\.? https?://")
 _INITIALS = re.compile(r"[^\W\d_](?:\.|$)")
 

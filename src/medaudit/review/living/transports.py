@@ -191,6 +191,8 @@ def _patient(client: httpx.Client, url: str, sleep: Callable[[float], None]) -> 
     for attempt in range(TRIES):
         try:
             raw = _read(client, url)
+        except httpx.InvalidURL:
+            raise Unavailable(f"{url}: redirects to no address") from None
         except httpx.TransportError as error:
             raw, said = None, type(error).__name__
         if raw is not None and raw.status != 429 and raw.status < 500:

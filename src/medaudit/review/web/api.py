@@ -158,6 +158,7 @@ def router(database: Database) -> APIRouter:
                 connection, person, proposal.title, wanted, note=proposal.note, interests=proposal.interests,
                 request_key=key,
             )  # fmt: skip
+        with database.reading() as connection:  # after the write: nobody else has to wait for it
             said = checks.checked(connection, [one.record for one in wanted if one.record is not None])
         body = {"contribution": number, "state": "submitted", "remarks": [asdict(one) for one in said]}
         return _json(body, status=201, cached=False)

@@ -40,8 +40,8 @@ KindPath = Annotated[str, Path(pattern="^(dataset|artifact|work)$")]
 Text = Annotated[str, Form(max_length=200_000)]
 Short = Annotated[str, Form(max_length=1_000)]
 _STATUS: dict[type[Exception], int] = {
-    UsageError: 400, DataError: 422, people.Forbidden: 403, workflow.Conflict: 409, workflow.TooMany: 429,
-    database.Deadline: 503,
+    UsageError: 400, workflow.Missing: 404, DataError: 422, people.Forbidden: 403, workflow.Conflict: 409,
+    workflow.TooMany: 429, database.Deadline: 503,
 }  # fmt: skip
 
 

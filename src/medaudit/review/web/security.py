@@ -59,6 +59,9 @@ class Guard:
             await _refuse(send, 400, "an address holds a NUL character")
             return
         seen, started = 0, False
+        bare = scope["method"] == "HEAD"
+        if bare:  # every page that can be read can be asked after (RFC 9110, 9.1): as GET, without the body
+            scope = {**scope, "method": "GET"}
 
         async def counted() -> MutableMapping[str, Any]:
             nonlocal seen
@@ -75,6 +78,8 @@ class Guard:
                 if seen > LARGEST:  # whoever read the body took our refusal for a broken one
                     message["status"] = 413
                 message["headers"] = [*message["headers"], *_HEADERS]
+            elif bare:
+                message = {**message, "body": b""}
             await send(message)
 
         try:

@@ -17,7 +17,7 @@ from medaudit.review.formats import bibtex, ris
 from medaudit.review.records import Record, Work, parse
 from medaudit.review.views import resolve
 
-DEEPEST = 50
+DEEPEST, MOST = 50, 500
 FORMATS = ("yaml", "bibtex", "ris", "csv", "croissant")
 
 
@@ -38,6 +38,13 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]{
 
 def from_text(form: str, text: str) -> list[Record]:
     """Return the records of a pasted text; DataError saying what cannot be read, UsageError for an unknown format."""
+    records = _read(form, text)
+    if len(records) > MOST:
+        raise UsageError(f"the text holds {len(records):,} records; paste at most {MOST}, or import a file")
+    return records
+
+
+def _read(form: str, text: str) -> list[Record]:
     if not text.strip():
         raise UsageError("nothing was pasted")
     match form:
