@@ -175,10 +175,10 @@ def flow(connection: Connection, *, independent: int = 1, until: str | None = No
 
 def text(report: Report) -> str:
     """Return the report as Markdown; what people typed is shown as typed, and never as markup."""
-    version = report.version or "what is public now"
+    version = report.version or "as it is now"
     lines = [
         f"# Medical-imaging datasets and their research artifacts: a living review, {_safe(version)}", "",
-        f"Version {_safe(version)}, {report.at[:10]}. "
+        (f"Version {_safe(report.version)}" if report.version else "Not released yet") + f", {report.at[:10]}. "
         + (f"It follows {_safe(report.previous)}." if report.previous else "It is the first."), "",
         f"Why living: {_safe(report.why)}", "",
         f"What led to this version: {_safe(report.trigger) or 'not stated'}.", "",
