@@ -257,7 +257,9 @@ def test_each_role_s_token_does_what_it_may_and_nothing_else(app, db, staff, rol
     assert answer.status_code == (401 if role is None else 200 if role in people.MAY["review"] else 403)
     answer = client.post(f"/api/v1/contributions/{number}/accept", json={}, headers=headers)
     assert answer.status_code == (401 if role is None else 200 if role in people.MAY["review"] else 403)
-    assert answer.headers["content-type"].startswith("application/") or answer.status_code == 200
+    with db.reading() as connection:
+        accepted = workflow.contribution(connection, number).state == "accepted"
+    assert accepted == (role is not None and role in people.MAY["review"])
 
 
 def test_every_answer_has_our_headers_whatever_it_is(app):
@@ -399,7 +401,7 @@ def test_yaml_bombs_and_objects_are_refused_quickly(app, text):
     form = {"csrf": secret_of(client, "/paste"), "action": "preview", "form": "yaml", "text": text}
     answer = client.post("/paste", data=form)
     assert answer.status_code == 422
-    assert time.process_time() - start < 20
+    assert time.process_time() - start < 3
 
 
 def test_large_deep_and_many_are_refused_quickly(app):
@@ -421,7 +423,7 @@ def test_large_deep_and_many_are_refused_quickly(app):
     headers = {"content-type": "application/x-www-form-urlencoded"}
     assert client.post("/submit", content=many, headers=headers).status_code in (400, 403, 413)
     assert client.get("/search", params={"q": "a" * 5_000}).status_code == 422
-    assert time.process_time() - start < 60
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("text", ['"' * 400, "-" * 400, "a:" * 200, "(" * 400, "*" * 400, "OR " * 130, "\u0301" * 400])
@@ -429,7 +431,7 @@ def test_the_grammar_reads_anything_in_no_time(text):
     start = time.process_time()
     with contextlib.suppress(UsageError):
         grammar.parse(text)
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 0.5
 
 
 def test_a_record_s_patterns_are_linear():
@@ -438,7 +440,7 @@ def test_a_record_s_patterns_are_linear():
                         ("title", "a" * 499 + "\u202e")):  # fmt: skip
         with contextlib.suppress(DataError):
             records.parse({"kind": "work", "slug": "w", "title": "t", field: text})
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 0.5
 
 
 def test_keyset_paging_visits_each_record_once_while_others_come(app, db, staff):

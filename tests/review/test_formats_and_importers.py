@@ -164,7 +164,7 @@ def test_a_hostile_or_broken_file_is_said_so_within_a_second(reader, text):
     start = time.process_time()
     with pytest.raises(DataError) as caught:
         reader(text)
-    assert time.process_time() - start < 15
+    assert time.process_time() - start < 1.5
     assert len(str(caught.value)) < 400
 
 
@@ -172,7 +172,7 @@ def test_a_large_file_of_nothing_is_read_within_a_second():
     start = time.process_time()
     assert bibtex.read("@" * 1_000_000 + "{") == []
     assert bibtex.read("@article{a, title={x}, author={" + " and" * 250_000 + "}}")[0].title == "x"
-    assert time.process_time() - start < 30
+    assert time.process_time() - start < 3
 
 
 def test_json_ld_never_leads_anywhere(monkeypatch):
@@ -266,7 +266,7 @@ def test_idc_s_html_is_gone_and_its_demographics_are_counted(imported):
                     if any(e.attribute == attribute for e in one.demographics)]
         for attribute in ("sex", "age")
     }  # fmt: skip
-    assert sum(share == 0 for share in shares["sex"]) + 179 - len(shares["sex"]) in (28, 29)
+    assert sum(share == 0 for share in shares["sex"]) + 179 - len(shares["sex"]) == 29
     assert sum(share == 0 for share in shares["age"]) + 179 - len(shares["age"]) == 55
 
 

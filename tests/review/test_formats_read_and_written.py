@@ -213,7 +213,7 @@ def test_a_hostile_file_ends_in_an_error_of_data_within_a_second(what: str):
     start = time.process_time()
     with pytest.raises(DataError) as caught:
         reader(text)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 1.0
     assert len(str(caught.value)) < 300
 
 

@@ -211,7 +211,7 @@ def test_names_of_a_citation_by_hand(citation, names):
 def test_tags_in_tags_leave_no_tag_and_take_no_time(text):
     start = time.process_time()
     assert not re.search(r"<[A-Za-z/]", idc.plain_text(text))
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 1.0
 
 
 def test_idc_that_is_missing_or_broken_is_said_so_with_how_to_get_it(monkeypatch, tmp_path):
@@ -358,7 +358,7 @@ def test_a_hostile_text_ends_in_an_error_of_data_within_a_second(what: str):
     start = time.process_time()
     with pytest.raises(DataError) as caught:
         reader(text)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 1.0
     assert len(str(caught.value).encode("utf-8", "replace")) < 700
 
 
@@ -373,7 +373,7 @@ def test_a_field_of_any_shape_is_read_or_said(field: str):
         start = time.process_time()
         with contextlib.suppress(DataError):  # and nothing else
             croissant_in.read_text(json.dumps(SAMPLE | {field: shape}).replace("Infinity", "1e999"))
-        assert time.process_time() - start < 10
+        assert time.process_time() - start < 1.0
 
 
 # -- files

@@ -51,8 +51,6 @@ WARNS = ("shortcut", "bias", "label_issue", "data_issue", "access_change", "comp
 
 SEVERITIES = ("info", "minor", "major", "critical")
 VERBS = ("PRODUCE", "INTRODUCE", "EXTEND", "USE")
-INVERSE = {"PRODUCE": "is produced by", "INTRODUCE": "is introduced by", "EXTEND": "is extended by",
-           "USE": "is used by"}  # fmt: skip
 BETWEEN_ARTIFACTS = ("REPLICATE", "CONTRADICT", "CORRECT")
 EVIDENCE = ("cited", "mentioned", "cited and mentioned", "data availability", "manual")
 """How it is known that a work uses a dataset (Sourget et al., arXiv 2402.03003); ``cited`` alone is no use."""

@@ -165,5 +165,7 @@ def test_an_ensembles_variance_and_the_squared_error_are_those_by_hand() -> None
     np.testing.assert_allclose(pixels, made.var(axis=0, ddof=1), rtol=1e-4, atol=1e-9)
     np.testing.assert_allclose(score, made.var(axis=0, ddof=1).sum(axis=(1, 2, 3)), rtol=1e-4)
     error, map_ = generators.squared_errors(models[0], images.split(4))
-    np.testing.assert_allclose(map_, (images.numpy() - made[0]) ** 2, rtol=1e-5, atol=1e-8)
-    np.testing.assert_allclose(error, map_.sum(axis=(1, 2, 3)), rtol=1e-5, atol=1e-8)
+    # Where the picture is nearly right the difference of two float32 has few digits left: eps of a value, twice their
+    # difference (at most 1e-2 where rtol is not enough).
+    np.testing.assert_allclose(map_, (images.numpy() - made[0]) ** 2, rtol=1e-5, atol=2e-9)
+    np.testing.assert_allclose(error, map_.sum(axis=(1, 2, 3)), rtol=1e-5)
