@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from small_cohorts import masks_of_two_readers, small_hc18
 
 from medaudit.cli import main
 
@@ -206,17 +207,79 @@ def test_what_cannot_be_published_is_said_in_one_line(demo, review, capsys, more
     assert said in err
 
 
-def test_a_named_dataset_s_audit_says_what_was_known(tmp_path, capsys, monkeypatch):
-    """The report of an audit of a named dataset shows the review's warnings, and its findings do not depend on them."""
-    from medaudit.cli import sources
+def test_an_audit_s_report_says_what_was_known_and_its_findings_do_not_depend_on_it(tmp_path, capsys, monkeypatch):
+    data = small_hc18(tmp_path / "hc18", [(f"{n:03d}_HC", (90, 150, 250)[n % 3]) for n in range(9)])
+    call = [
+        "labels",
+        "--labels",
+        "../hc18_automatic/{case_id}_automatic.png",
+        "--by",
+        "trimester",
+        "--quiet",
+        "--jobs",
+        "1",
+    ]
+    assert run(capsys, *call, "--dataset", "hc18", "--data", str(data), "--out", str(tmp_path / "told"))[0] == 0
+    told = (tmp_path / "told" / "report.html").read_text()
+    assert "What was known about this dataset already" in told
+    assert "an examination" in told
+    assert run(capsys, "review", "init", "--empty", "--db", str(tmp_path / "empty.sqlite"))[0] == 0
+    monkeypatch.setenv("MEDAUDIT_REVIEW", str(tmp_path / "empty.sqlite"))
+    assert run(capsys, *call, "--dataset", "hc18", "--data", str(data), "--out", str(tmp_path / "untold"))[0] == 0
+    assert "What was known about this dataset already" not in (tmp_path / "untold" / "report.html").read_text()
+    findings = [(tmp_path / name / "findings.json").read_bytes() for name in ("told", "untold")]
+    assert findings[0] == findings[1]
 
-    told = sources.known("fitzpatrick17k")
-    assert told[0].severity == "critical"
-    assert any("duplicate" in one.text for one in told)
-    assert any("ISIC" in one.text for one in sources.known("isic"))
-    with pytest.raises(SystemExit):
-        main.run(["data", "check", "ddi", "--json"])
-    assert json.loads(capsys.readouterr().out)["known"][0]["severity"] == "major"
+
+def test_cases_of_a_public_dataset_in_a_table_of_one_s_own_are_warned_of_too(tmp_path, capsys):
+    table = str(masks_of_two_readers(tmp_path, 6))
+    call = [
+        "labels",
+        "--cases",
+        table,
+        "--reference",
+        "expert_path",
+        "--labels",
+        "auto_path",
+        "--by",
+        "source",
+        "--quiet",
+    ]
+    code, _, err = run(capsys, *call, "--about", "ddi", "--about", "Fitzpatrick17k", "--out", str(tmp_path / "run"))
+    assert code == 0, err
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "DDI" in report
+    assert "Fitzpatrick17k holds duplicates" in report
+    code, _, err = run(capsys, *call, "--about", "no-such-set", "--out", str(tmp_path / "other"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no-such-set" in err
+    code, _, err = run(
+        capsys, "labels", "--simulate", "breast-mri", "--by", "age", "--about", "ddi", "--out", str(tmp_path / "x")
+    )
+    assert code == 2
+    assert "--cases" in err
+
+
+def test_findings_that_were_rejected_are_not_said_to_be_proposed_again(demo, review, capsys):
+    call = ["publish", str(demo), "--to", review, "--about", "demo-set", "--as", "ada"]
+    number = json.loads(run(capsys, *call, "--json")[1])["contribution"]
+    assert (
+        run(capsys, "review", "reject", str(number), "--reason", "no source", "--db", review, "--as", "grace")[0] == 0
+    )
+    out = run(capsys, *call)[1]
+    assert "is rejected" in out
+    assert "proposed" not in out
+
+
+def test_a_nameless_user_is_asked_for_a_name(review, capsys, monkeypatch):
+    import getpass
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    code, _, err = run(capsys, "review", "accept", "1", "--db", review)
+    assert (code, "--as NAME" in err, err.count("\n")) == (2, True, 1)
 
 
 def test_a_search_of_recorded_answers_is_screened_and_what_is_included_is_proposed(review, capsys):

@@ -380,3 +380,64 @@ def test_the_figure_of_the_paper_has_its_nodes_and_edges(db, staff):
 def test_a_record_that_is_not_plain_is_refused():
     with pytest.raises(DataError, match="kind"):
         parse({"kind": ["dataset"]})
+
+
+def test_claims_that_cannot_both_be_right_are_marked_and_a_rounded_one_is_not():
+    """The conflicts between two public lists (spec 4.3), and what is one number written shorter."""
+    from medaudit.review.quantities import disagree
+
+    for one, other in ((780, 647), (327_680, "295k"), (331, "10.6k"), (2018, "NA"), (81, 516), (81_722, 401_059),
+                       ("PAD-UFES-20", "PED-UFES-20"), (1_751, "1.7k"), (1_649, "1.7k")):  # fmt: skip
+        assert disagree(one, other), (one, other)
+        assert disagree(other, one)
+    for one, other in ((1_748, "1.7k"), (1_334, "1.3k"), (1_650, "1.7k"), (1_750, "1.7k"), (88_702, "88.7k"),
+                       (0.5, 0.5), (10_616, "10.6k"), (1_200_000, "1.2M"), ("a ", "A")):  # fmt: skip
+        assert not disagree(one, other), (one, other)
+
+
+def test_the_seed_s_conflicts_are_kept_side_by_side_and_marked(db):
+    from medaudit.review import seed, start
+
+    start.plant(db, seed.read())
+    with db.reading() as connection:
+        rows = connection.execute(
+            select(t.entity.c.slug, t.claim.c.value, t.claim.c.disputed)
+            .join(t.entity, t.entity.c.id == t.claim.c.entity_id)
+            .where(t.claim.c.field.in_(("images", "slides")), t.claim.c.version == "")
+        ).all()
+    told: dict[str, list[tuple[object, bool]]] = {}
+    for row in rows:
+        told.setdefault(row.slug, []).append((json.loads(row.value), bool(row.disputed)))
+    for slug in ("busi", "panda", "pcam", "idrid", "isic-2024", "breakhis"):
+        assert len({value for value, _ in told[slug]}) > 1
+        assert any(disputed for _, disputed in told[slug]), slug
+    for slug in ("messidor-2", "hc18", "rfmid", "eyepacs"):
+        assert len(told[slug]) > 1
+        assert not any(disputed for _, disputed in told[slug]), slug
+
+
+def test_a_set_with_a_laxer_licence_than_what_it_is_made_from_is_warned_of(db, staff):
+    strict = dataset("strict", licences=[{"spdx": "CC-BY-NC-4.0"}])
+    for slug, spdx in (("lax", "CC-BY-4.0"), ("same", "CC-BY-NC-4.0"), ("unsaid", None)):
+        licences = [{"spdx": spdx}] if spdx else []
+        made = dataset(slug, licences=licences, links=[{"relation": "DERIVED_FROM", "to": "strict"}])
+        publish(db, staff["contributor"], staff["reviewer"], strict, made)
+    with db.reading() as connection:
+        warned = {slug: [w.text for w in views.dataset(connection, slug).warnings if w.kind == "licence"]
+                  for slug in ("strict", "lax", "same", "unsaid")}  # fmt: skip
+    assert [slug for slug, texts in warned.items() if texts] == ["lax"]
+    assert "keep to the stricter" in warned["lax"][0]
+
+
+def test_an_old_release_is_exported_as_it_was(db, staff):
+    from medaudit.review import exports
+
+    publish(db, staff["contributor"], staff["reviewer"], dataset("a", name="First"))
+    with db.writing() as connection:
+        releases.freeze(connection, staff["editor"], "v2026.01", "")
+    publish(db, staff["contributor"], staff["reviewer"], dataset("a", name="Second"), dataset("b"))
+    with db.reading() as connection:
+        then = json.loads(exports.text(connection, "json", [], "v2026.01"))
+        now = json.loads(exports.text(connection, "json", []))
+    assert [one["name"] for one in then] == ["First"]
+    assert [one["name"] for one in now] == ["Second", "B"]

@@ -63,7 +63,7 @@ def check(
     from medaudit.cli import show, sources
     from medaudit.errors import UsageError
 
-    told = sources.known(name)
+    told, _ = sources.known(sources.REVIEWED_AS.get(name, (name,)))
     if data is None:
         if not told and name not in datasets.DATASETS:
             raise UsageError(f"nobody knows a dataset '{name}'; look for it with `medaudit review search {name}`")

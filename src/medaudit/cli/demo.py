@@ -30,14 +30,18 @@ def demo(
         show.text(planted(result))
     show.findings(result.findings, out=out, json=json, quiet=quiet)
     where, number = reviewed(out)
-    if not (json or quiet):
+    if json or quiet:
+        return
+    if number is None:
+        show.text([f"review: what was found is public in {where}; read it with"])
+    else:
         show.text(
             (
                 f"review: what was found is contribution {number} of {where}; another person publishes it with",
                 f"  medaudit review accept {number} --db {where} --as reviewer",
-                f"  medaudit review serve --db {where}  # then http://127.0.0.1:8765",
             )
         )
+    show.text([f"  medaudit review serve --db {where}  # then http://127.0.0.1:8765"])
 
 
 def reviewed(out: Path) -> tuple[Path, int | None]:
@@ -58,7 +62,7 @@ def reviewed(out: Path) -> tuple[Path, int | None]:
                 people.add(connection, "demo", "contributor")
                 people.add(connection, "reviewer", "reviewer")
         part.rename(where)
-    number, _ = proposed(
+    number, _, _ = proposed(
         out, to=str(where), about="simulated-breast-mri", name="demo", findings=[],
         description="Simulated breast DCE-MRI with automated labels that are worse for the young by design.",
     )  # fmt: skip

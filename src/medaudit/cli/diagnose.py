@@ -24,6 +24,7 @@ def diagnose(
     dataset: options.Dataset = None,
     data: options.Data = None,
     cases: options.Cases = None,
+    about: options.About = [],
     simulate: options.SimulateMri = None,
     plant: Annotated[
         str,
@@ -102,7 +103,8 @@ def diagnose(
     from medaudit.cli import show, sources
 
     cohort = sources.cohort(
-        dataset=dataset, data=data, cases=cases, simulate=simulate, plant=plant, size=size, seed=seed, out=out,
+        dataset=dataset, data=data, cases=cases, about=about, simulate=simulate, plant=plant, size=size, seed=seed,
+        out=out,
         roles={"image": image, "reference": reference, "labels": automated}, cluster=cluster, label=label,
         jobs=jobs, progress=not quiet,
     )  # fmt: skip

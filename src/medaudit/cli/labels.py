@@ -15,6 +15,7 @@ def labels(
     dataset: options.Dataset = None,
     data: options.Data = None,
     cases: options.Cases = None,
+    about: options.About = [],
     simulate: options.SimulateMri = None,
     plant: Annotated[
         str,
@@ -75,7 +76,8 @@ def labels(
     from medaudit.cli import show, sources
 
     cohort = sources.cohort(
-        dataset=dataset, data=data, cases=cases, simulate=simulate, plant=plant, size=size, seed=seed, out=out,
+        dataset=dataset, data=data, cases=cases, about=about, simulate=simulate, plant=plant, size=size, seed=seed,
+        out=out,
         roles={"reference": reference, "labels": automated, "image": image}, cluster=cluster, label=label,
         jobs=jobs, progress=not quiet,
     )  # fmt: skip

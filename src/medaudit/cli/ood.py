@@ -46,6 +46,7 @@ def ood(
     dataset: options.Dataset = None,
     data: options.Data = None,
     cases: options.Cases = None,
+    about: options.About = [],
     simulate: Annotated[
         str | None, typer.Option(metavar="NAME", help="A simulated cohort instead: fetal-ultrasound.")
     ] = None,
@@ -127,7 +128,8 @@ def ood(
         seed=seed, resamples=resamples, min_patients=min_patients,
     )  # fmt: skip
     cohort = sources.cohort(
-        dataset=dataset, data=data, cases=cases, simulate=simulate, plant=plant, size=size, seed=seed, out=out,
+        dataset=dataset, data=data, cases=cases, about=about, simulate=simulate, plant=plant, size=size, seed=seed,
+        out=out,
         roles={"image": image}, cluster=cluster, label=None, jobs=jobs, progress=not quiet,
     )  # fmt: skip
     if ood_dataset is not None:

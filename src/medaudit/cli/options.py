@@ -20,6 +20,14 @@ Cases = Annotated[
     typer.Option(metavar="TABLE", help="Case table instead: CSV, TSV, XLSX or Parquet, a row a case."),
 ]
 SimulateMri = Annotated[str | None, typer.Option(metavar="NAME", help="A simulated cohort instead: breast-mri.")]
+About = Annotated[
+    list[str],
+    typer.Option(
+        "--about",
+        metavar="DATASET",
+        help="With --cases: the public datasets the cases are from; the report says what is known about them.",
+    ),
+]
 Size = Annotated[int, typer.Option("--size", min=1, help="With --simulate: how many cases.")]
 Reference = Annotated[
     str | None,

@@ -43,14 +43,16 @@ def publish(
     """
     from medaudit.cli import show
 
-    number, artifact = proposed(
+    number, artifact, state = proposed(
         run, to=to, about=about, name=as_, findings=finding, title=title, severity=severity, version=version,
         interests=interests,
     )  # fmt: skip
     if json:
-        show.json_of({"contribution": number, "artifact": artifact.plain()})
+        show.json_of({"contribution": number, "state": state, "artifact": artifact.plain()})
     elif number is None:
         print(f"{to} has this run's findings already: artifact '{artifact.slug}'")
+    elif state != "submitted":
+        print(f"contribution {number} had these findings already; it is {state}")
     else:
         print(f"contribution {number}: '{artifact.title}' is proposed; another person publishes it with")
         print(f"  medaudit review accept {number} --db {to} --as NAME")
@@ -59,8 +61,8 @@ def publish(
 def proposed(
     run: Path, *, to: str, about: str, name: str | None, findings: list[str], title: str | None = None,
     severity: str | None = None, version: str = "", interests: str = "", description: str = "",
-) -> tuple[int | None, Any]:  # fmt: skip
-    """Propose a run's findings; return the contribution's number (None: they are public already) and the artifact."""
+) -> tuple[int | None, Any, str]:  # fmt: skip
+    """Propose a run's findings; return the contribution's number (None: public already), the artifact, its state."""
     from medaudit.cli.review import opened_as
     from medaudit.errors import UsageError
     from medaudit.report import Run
@@ -85,7 +87,8 @@ def proposed(
         wanted: list[Record] = [artifact] if slugs else [published.stub(slug, description), artifact]
         changes = workflow.putting(connection, wanted)
         if not changes:
-            return None, artifact
+            return None, artifact, "accepted"
         said = f"Findings of medaudit {finished.verb} about {slug}"
         key = digest(artifact.plain())  # the same findings published twice are one contribution
-        return workflow.propose(connection, person, said, changes, interests=interests, request_key=key), artifact
+        number = workflow.propose(connection, person, said, changes, interests=interests, request_key=key)
+        return number, artifact, workflow.contribution(connection, number).state

@@ -434,6 +434,9 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where to; standard output if none.")
     ] = None,
+    release: Annotated[
+        str | None, typer.Option("--release", metavar="VERSION", help="As it was in a release; now if not given.")
+    ] = None,
 ) -> None:
     """Export datasets with their findings and works, or everything.
 
@@ -443,13 +446,13 @@ def export(
 
     with _open(db) as opened:
         if form == "sqlite":
-            if out is None:
-                raise UsageError("--format sqlite needs --out FILE")
+            if out is None or release is not None:
+                raise UsageError("--format sqlite needs --out FILE, and is of what is public now")
             exports.public_sqlite(opened, out)
             print(out)
             return
         with opened.reading(120) as connection:
-            text = exports.text(connection, form, names or [])
+            text = exports.text(connection, form, names or [], release)
     if out is None:
         print(text, end="" if text.endswith("\n") else "\n")
     else:
@@ -788,7 +791,12 @@ def _records(what: str, paths: list[Path]) -> list[Any]:
 def _who(connection: Any, name: str | None) -> Any:
     from medaudit.review import people
 
-    return people.named(connection, name or getpass.getuser())
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):  # a container's number without a name
+            raise UsageError("say who you are in the review: --as NAME") from None
+    return people.named(connection, name)
 
 
 def _password() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ def cohort(
     dataset: str | None,
     data: Path | None,
     cases: Path | None,
+    about: Sequence[str],
     simulate: str | None,
     plant: str,
     size: int,
@@ -34,15 +35,22 @@ def cohort(
     """Return the cohort of ``--dataset``, ``--cases`` or ``--simulate`` with the roles that the options give."""
     if sum(given is not None for given in (dataset, cases, simulate)) != 1:
         raise UsageError("say where the cases are: one of --dataset NAME --data DIR, --cases TABLE, or --simulate NAME")
+    if about and cases is None:
+        raise UsageError("--about says which datasets the cases of a table are from; it needs --cases TABLE")
     if dataset is not None:
         if data is None:
             raise UsageError(f"--dataset {dataset} needs --data DIR, the dataset's folder")
         found = datasets.load(dataset, data)
-        found = replace(found, known=known(dataset))
+        found = replace(found, known=known(REVIEWED_AS.get(dataset, (dataset,)))[0])
     elif cases is not None:
         if data is not None and not data.is_dir():
             raise DataError(f"{data}: no such folder; --data is the folder that the table's paths start from")
         found = Cohort.read(cases, patient_id=cluster, root=data)
+        if about:
+            told, unknown = known(about)
+            if unknown:
+                raise UsageError(f"--about {unknown[0]}: nobody knows it; look for it with `medaudit review search`")
+            found = replace(found, known=told)
     else:
         found = simulated_beside(out, str(simulate), plant=plant, size=size, seed=seed, jobs=jobs, progress=progress)
     for role, where in roles.items():
@@ -61,19 +69,18 @@ REVIEWED_AS = {
 """Names of our datasets that the living review has under another."""
 
 
-def known(dataset: str) -> tuple[Known, ...]:
-    """Return what the living review knows about a named dataset: the gravest first, each sentence once.
+def known(names: Sequence[str]) -> tuple[tuple[Known, ...], list[str]]:
+    """Return what the living review knows about datasets, each sentence once, and the names that it does not know.
 
     It asks the review that the environment names (MEDAUDIT_REVIEW), or else the seed that ships with medaudit.
     """
     from medaudit.review.asking import known as ask
 
-    found, _, _ = ask(REVIEWED_AS.get(dataset, (dataset,)))
+    found, unknown, _ = ask(names)
     told: dict[str, Known] = {}
     for one in found:
-        sources_of = ", ".join(source.title for source in one.sources)
-        told.setdefault(one.text, Known(one.severity, one.text, sources_of))
-    return tuple(told.values())
+        told.setdefault(one.text, Known(one.severity, one.text, ", ".join(source.title for source in one.sources)))
+    return tuple(told.values()), unknown
 
 
 def scores(

@@ -21,6 +21,7 @@ def vae(
     dataset: options.Dataset = None,
     data: options.Data = None,
     cases: options.Cases = None,
+    about: options.About = [],
     simulate: Annotated[str | None, typer.Option(metavar="NAME", help="A simulated cohort instead: skin.")] = None,
     plant: Annotated[
         str, typer.Option(metavar="CAUSE", help="With --simulate: fair, pairs, confounded, harder, none.")
@@ -102,7 +103,8 @@ def vae(
         margin=margin,
     )  # fmt: skip
     cohort = sources.cohort(
-        dataset=dataset, data=data, cases=cases, simulate=simulate, plant=plant, size=size, seed=seed, out=out,
+        dataset=dataset, data=data, cases=cases, about=about, simulate=simulate, plant=plant, size=size, seed=seed,
+        out=out,
         roles={"image": image}, cluster=cluster, label=None, jobs=jobs, progress=not quiet,
     )  # fmt: skip
     result = generative_cohort(cohort, settings, out=out, jobs=jobs, progress=not quiet)

@@ -11,10 +11,10 @@ from pathlib import Path
 from sqlalchemy import Connection, insert, select
 
 from medaudit.errors import UsageError
-from medaudit.review import database, graph, views
+from medaudit.review import database, graph, releases, views
 from medaudit.review import tables as t
 from medaudit.review.formats import bibtex, croissant, graphml, ris, tables
-from medaudit.review.records import Artifact, Dataset, Record, Work, mentioned
+from medaudit.review.records import Artifact, Dataset, Record, Work, mentioned, parse
 
 FORMATS = ("croissant", "bibtex", "ris", "csv", "json", "graphml")
 _KEPT = (
@@ -32,12 +32,16 @@ _KEPT = (
 )
 
 
-def chosen(connection: Connection, names: Sequence[str]) -> list[Record]:
+def chosen(connection: Connection, names: Sequence[str], release: str | None = None) -> list[Record]:
     """Return the public records of these datasets, their artifacts and works; all records where none is named.
 
-    Raises UsageError for a name that nobody knows.
+    ``release``: as they were in that release. Raises UsageError for a name that nobody knows.
     """
-    records = views.records(connection)
+    if release is None:
+        records = views.records(connection)
+    else:
+        state = releases.state_of(connection, release)
+        records = [parse(json.loads(text), f"{kind} '{slug}'") for (kind, slug), text in state.items() if text]
     if not names:
         return records
     slugs = []
@@ -56,11 +60,13 @@ def chosen(connection: Connection, names: Sequence[str]) -> list[Record]:
     return [one for one in records if (one.kind, one.slug) in kept | works]
 
 
-def text(connection: Connection, form: str, names: Sequence[str]) -> str:
+def text(connection: Connection, form: str, names: Sequence[str], release: str | None = None) -> str:
     """Return the export in ``form``; UsageError for an unknown format or name."""
     if form not in FORMATS:
         raise UsageError(f"no format is called '{form}'; there are: {', '.join(FORMATS)}, sqlite")
-    records = chosen(connection, names)
+    if release is not None and form == "graphml":
+        raise UsageError("the graph is of what is public now; export a release as json, csv, bibtex, ris or croissant")
+    records = chosen(connection, names, release)
     works = [one for one in records if isinstance(one, Work)]
     if form == "bibtex":
         return bibtex.export(works)

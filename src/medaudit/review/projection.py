@@ -286,12 +286,13 @@ def licence_class(spdx: str | None, said: str) -> str:
     return "own terms"
 
 
-_STRICT = ("open", "share alike", "non-commercial", "own terms", "unknown")
+STRICT = ("open", "share alike", "non-commercial", "own terms", "unknown")
+"""Classes of licences, from what binds least to what binds most."""
 
 
 def strictest(classes: Iterable[str]) -> str:
     """Return the class that binds whoever uses everything; ``unknown`` where no licence is known."""
-    return max(classes, key=_STRICT.index, default="unknown")
+    return max(classes, key=STRICT.index, default="unknown")
 
 
 def documented(record: Dataset) -> tuple[list[str], list[str]]:

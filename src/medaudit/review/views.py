@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 
 from medaudit.review import tables as t
 from medaudit.review import vocabulary
-from medaudit.review.projection import documented
+from medaudit.review.projection import STRICT, documented, licence_class, strictest
 from medaudit.review.records import Artifact, Dataset, Record, Work, parse
 from medaudit.review.words import folded
 
@@ -98,6 +98,7 @@ class Linked:
     relation: str
     other: Reference
     note: str
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -454,6 +455,15 @@ def _warnings(own: Reference, artifacts: list[Listed], links: list[Linked], reco
         if others:
             text = f"{own.title} {relation} {', '.join(other.title for other in others)}: {advice}."
             found.append(Warned(own.slug, "major", "lineage", text, others[0]))
+    own_licence = strictest(licence_class(one.spdx, one.text) for one in record.licences)
+    made_from = [link for link in links if link.relation in _FROM and "unknown" not in (own_licence, link.licence)]
+    for link in made_from:
+        if STRICT.index(own_licence) < STRICT.index(link.licence):
+            text = (
+                f"The licence of {own.title} ({own_licence}) allows more than that of {link.other.title} "
+                f"({link.licence}), which it is made from: keep to the stricter."
+            )
+            found.append(Warned(own.slug, "major", "licence", text, link.other))
     if any(alias.ambiguous for alias in record.aliases):
         names = ", ".join(alias.name for alias in record.aliases if alias.ambiguous)
         found.append(Warned(own.slug, "minor", "name", f"Other datasets are called {names} too: cite by DOI.", None))
@@ -466,6 +476,7 @@ _READ = {
     "MIRROR_OF": ("is a mirror of", "has the mirror"), "CORRECTS": ("corrects", "is corrected by"),
     "MERGES": ("merges", "is merged into"), "SHARES_PATIENTS_WITH": ("shares patients with", "shares patients with"),
 }  # fmt: skip
+_FROM = ("is derived from", "is a subset of", "is a mirror of", "merges")
 _UNSPLIT = "never train on one and test on the other without splitting by patient over both"
 _LINEAGE = {
     "shares patients with": _UNSPLIT, "is a subset of": _UNSPLIT, "has the subset": _UNSPLIT,
@@ -478,8 +489,7 @@ _LINEAGE = {
 
 def _links(connection: Connection, own: int) -> list[Linked]:
     rows = connection.execute(
-        select(t.relation.c.verb, t.relation.c.subject_id, t.relation.c.note, t.entity.c.id, t.entity.c.kind,
-               t.entity.c.slug, t.entity.c.title)
+        select(t.relation.c.verb, t.relation.c.subject_id, t.relation.c.note, t.dataset.c.licence_class, *_REFERENCE)
         .join(
             t.entity,
             or_(
@@ -487,6 +497,7 @@ def _links(connection: Connection, own: int) -> list[Linked]:
                 and_(t.relation.c.object_id == own, t.entity.c.id == t.relation.c.subject_id),
             ),
         )
+        .join(t.dataset, t.dataset.c.entity_id == t.entity.c.id)
         .where(
             or_(t.relation.c.subject_id == own, t.relation.c.object_id == own),
             t.relation.c.verb.in_(vocabulary.LINKS), t.entity.c.status == "public",
@@ -496,7 +507,8 @@ def _links(connection: Connection, own: int) -> list[Linked]:
     found: dict[tuple[str, int], Linked] = {}
     for row in rows:
         name = _READ[row.verb][row.subject_id != own]
-        found.setdefault((name, row.id), Linked(name, Reference(row.id, row.kind, row.slug, row.title), row.note or ""))
+        other = Reference(row.id, row.kind, row.slug, row.title)
+        found.setdefault((name, row.id), Linked(name, other, row.note or "", row.licence_class))
     return list(found.values())
 
 

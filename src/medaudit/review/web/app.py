@@ -89,7 +89,8 @@ def _refused(request: Request, error: Exception) -> Response:
         return JSONResponse(body, status, headers, "application/problem+json")
     title = {403: "Not allowed", 404: "Not found", 409: "Somebody was faster"}.get(status, "That did not work")
     session = getattr(request.state, "session", None)
-    html = render("message.html", title=title, text=text, session=session, csrf=session.csrf if session else "")
+    html = render("message.html", title=title, text=text, differences=extra.get("differences", {}), session=session,
+                  csrf=session.csrf if session else "")  # fmt: skip
     return Response(html, status, headers, "text/html")
 
 
@@ -428,15 +429,23 @@ def _personal(db: database.Database, registration: bool) -> APIRouter:
         return page(
             request, "contribution.html", title=found.title, found=found, steps=steps, remarks=said,
             reasons=workflow.REASONS, own=found.author == person.name,
-            open=found.state in ("submitted", "changes requested"),
+            open=found.state in ("submitted", "changes requested"), text=_editable(found),
             may_review=person.may("review") and found.author != person.name and found.state == "submitted",
         )  # fmt: skip
 
     @site.post("/contributions/{number}")
-    def decide(request: Request, number: Number, action: Short, reason: Short = "other", note: Text = "") -> Response:
-        """Accept, reject, send back or withdraw."""
+    def decide(
+        request: Request, number: Number, action: Short, reason: Short = "other", note: Text = "", text: Text = ""
+    ) -> Response:
+        """Accept, reject, send back or withdraw; or, its author, put other records in the place of those proposed."""
         person = who(request).person
-        steps = {
+
+        def revise(connection: Connection) -> None:
+            records = submitting.from_text("yaml", text)
+            workflow.revise(connection, person, number, workflow.putting(connection, records), note)
+
+        steps: dict[str, Callable[[Connection], Any]] = {
+            "revise": revise,
             "accept": lambda c: workflow.accept(c, person, number, note),
             "reject": lambda c: workflow.reject(c, person, number, reason, note),
             "request changes": lambda c: workflow.request_changes(c, person, number, note),
@@ -479,6 +488,13 @@ def _personal(db: database.Database, registration: bool) -> APIRouter:
 class _SignIn(HTTPException):
     def __init__(self, path: str) -> None:
         super().__init__(303, "sign in first", {"location": f"/sign-in?then={quote(path)}"})
+
+
+def _editable(found: workflow.Contribution) -> str:
+    """Return a contribution's records as YAML, to be changed; nothing where it retires or merges some."""
+    if any(change.record is None for change in found.changes):
+        return ""
+    return "---\n".join(as_yaml(change.record.plain()) for change in found.changes if change.record is not None)
 
 
 def _local(then: str) -> str:
