@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import uvicorn
 
 from medaudit.review import people, workflow
 from medaudit.review.database import Database
 from medaudit.review.people import Person
 from medaudit.review.records import Record, parse
+from medaudit.review.web.app import create
 
 
 def dataset(slug: str, **more: Any) -> Record:
@@ -39,3 +47,19 @@ def hire(db: Database) -> dict[str, Person]:
             "second": people.add(connection, "reviewer two", "reviewer"),
             "chief": people.add(connection, "editor two", "editor"),
         }
+
+
+@contextmanager
+def serving(db: Database) -> Iterator[str]:
+    """Serve a review from a thread; yield its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(create(db), host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from itertools import combinations
@@ -15,13 +12,11 @@ from pathlib import Path
 
 import bibtexparser
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from made_reviews import artifact, dataset, publish, work
+from made_reviews import artifact, dataset, publish, serving, work
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from medaudit.review import database, people, releases, seed, start, workflow
-from medaudit.review.web.app import create
 from medaudit.review.web.render import markdown
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -95,17 +90,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         fresh = artifact("fresh", "crowd", summary="Größer & \"quoted\" 'it' <i>", facts=[
             {"field": "odds", "value": 2.5, "low": 1.5, "high": 4, "n": 100, "work": "must-2020", "note": "é"}])  # fmt: skip
         workflow.propose(connection, ada, "New ones", workflow.putting(connection, [spam, fresh]))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(create(db), host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
+    with serving(db) as address:
+        yield address
     db.close()
 
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from made_reviews import artifact, dataset, work
+from made_reviews import artifact, dataset, serving, work
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from medaudit.review import database, people, seed, sites, start, workflow
-from medaudit.review.web.app import create
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -40,17 +35,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         odd = [work("long", title="Word " * 90), dataset("odd", name="A" * 400, description="B" * 2_000),
                artifact("odd-one", "odd", title="<b>bold</b> & 'quoted'", summary="C" * 3_000)]  # fmt: skip
         workflow.accept(connection, grace, workflow.propose(connection, ada, "odd", workflow.putting(connection, odd)))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(create(db), host="127.0.0.1", port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(10)
+    with serving(db) as address:
+        yield address
     db.close()
 
 

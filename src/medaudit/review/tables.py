@@ -355,9 +355,3 @@ screening = Table(
     CheckConstraint("stage IN ('title','fulltext')", name="stage"),
     CheckConstraint("decision IN ('include','exclude','unsure')", name="decision"),
 )  # fmt: skip
-link_check = Table(
-    "link_check", metadata,
-    Column("url", String(2000), nullable=False), Column("at", String(32), nullable=False),
-    Column("status", Integer), Column("final_url", Text), Column("error", Text),
-    PrimaryKeyConstraint("url", "at"),
-)  # fmt: skip

@@ -94,15 +94,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_entity_updated"), "entity", ["updated"], unique=False)
     op.create_table(
-        "link_check",
-        sa.Column("url", sa.String(length=2000), nullable=False),
-        sa.Column("at", sa.String(length=32), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=True),
-        sa.Column("final_url", sa.Text(), nullable=True),
-        sa.Column("error", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("url", "at", name=op.f("pk_link_check")),
-    )
-    op.create_table(
         "person",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=60), nullable=False),
@@ -496,7 +487,6 @@ def downgrade() -> None:
     op.drop_table("release")
     op.drop_table("query")
     op.drop_table("person")
-    op.drop_table("link_check")
     op.drop_table("entity")
     op.drop_table("counter")
     op.drop_table("audit")
