@@ -231,7 +231,8 @@ def _in_words(engine: Engine) -> Iterator[None]:
             raise Deadline("the question took too long; ask a narrower one") from None
         if "locked" in said:
             raise Deadline("the review is busy; try again") from None
-        raise DataError(f"{engine.url.render_as_string()}: {' '.join(said.split())}") from error
+        # The name alone: a page may show this to a stranger.
+        raise DataError(f"{Path(engine.url.database or '').name}: {' '.join(said.split())}") from error
     except DBAPIError as error:
         if type(error.orig).__name__ == "QueryCanceled":
             raise Deadline("the question took too long; ask a narrower one") from None
