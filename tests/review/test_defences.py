@@ -503,3 +503,42 @@ def test_nothing_that_fits_the_description_of_the_api_gives_a_500(app, db, staff
 
         probe()
     assert asked > 200
+
+
+def test_an_answer_that_fifty_ask_for_at_once_is_made_once_and_is_everybody_s(db, staff):
+    import asyncio
+
+    from medaudit.review.web.cache import Counter, PublicCache
+
+    calls = []
+
+    async def slow(scope: Any, _receive: Any, send: Any) -> None:
+        calls.append(scope["path"])
+        await asyncio.sleep(0.05)
+        kept = scope["path"] == "/kept"
+        headers = [(b"cache-control", b"public, no-cache" if kept else b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"made"})
+
+    cache = PublicCache(slow, Counter(db))
+
+    async def asked(path: str, times: int) -> list[bytes]:
+        async def one() -> bytes:
+            got = []
+
+            async def send(message: Any) -> None:
+                got.append(message.get("body", b""))
+
+            scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+            await cache(scope, None, send)  # type: ignore[arg-type]
+            return b"".join(got)
+
+        return await asyncio.gather(*(one() for _ in range(times)))
+
+    assert asyncio.run(asked("/kept", 50)) == [b"made"] * 50
+    assert calls == ["/kept"]
+    publish(db, staff["contributor"], staff["reviewer"], dataset("b"))
+    assert asyncio.run(asked("/kept", 50)) == [b"made"] * 50
+    assert calls == ["/kept"] * 2  # what is public has changed
+    assert asyncio.run(asked("/never kept", 5)) == [b"made"] * 5
+    assert calls.count("/never kept") == 5

@@ -6,6 +6,7 @@ may have changed it. On SQLite that takes some ten microseconds; on PostgreSQL t
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
@@ -63,6 +64,7 @@ class PublicCache:
         self.app, self.counter = app, counter
         self._kept: OrderedDict[tuple[str, bytes, bytes], tuple[int, list[tuple[bytes, bytes]], bytes]] = OrderedDict()
         self._bytes = 0
+        self._making: dict[tuple[tuple[str, bytes, bytes], int], asyncio.Event] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, or pass on and keep the answer."""
@@ -73,11 +75,29 @@ class PublicCache:
         key = (scope["path"], scope.get("query_string", b""), b"json" if b"json" in accept else b"")
         # A question over the network would make every other request wait for it; SQLite's takes ten microseconds.
         count = await run_in_threadpool(self.counter) if self.counter.stale() else self.counter()
-        kept = self._kept.get(key)
-        if kept is not None and kept[0] == count:
-            self._kept.move_to_end(key)
-            await _answer(scope, send, kept[1], kept[2])
-            return
+        while True:
+            kept = self._kept.get(key)
+            if kept is not None and kept[0] == count:
+                self._kept.move_to_end(key)
+                await _answer(scope, send, kept[1], kept[2])
+                return
+            making = self._making.get((key, count))
+            if making is None:
+                break
+            await making.wait()  # somebody makes the same answer: once is enough
+            if self._kept.get(key, (None,))[0] != count:
+                await self.app(scope, receive, send)  # it is not one to be kept
+                return
+        made = self._making[(key, count)] = asyncio.Event()
+        try:
+            await self._make(scope, receive, send, key, count)
+        finally:
+            del self._making[(key, count)]
+            made.set()
+
+    async def _make(
+        self, scope: Scope, receive: Receive, send: Send, key: tuple[str, bytes, bytes], count: int
+    ) -> None:
         start: dict[str, Any] = {}
         parts: list[bytes] = []
 
