@@ -208,12 +208,12 @@ HOSTILE: dict[str, tuple[Callable[[str], object], str]] = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_a_hostile_file_ends_in_an_error_of_data_within_a_second(what: str):
+def test_a_hostile_file_ends_in_an_error_of_data_and_does_not_hang(what: str):
     reader, text = HOSTILE[what]
     start = time.process_time()
     with pytest.raises(DataError) as caught:
         reader(text)
-    assert time.process_time() - start < 1.0
+    assert time.process_time() - start < 5.0  # a fifth of a second here; what is quadratic takes minutes
     assert len(str(caught.value)) < 300
 
 

@@ -13,6 +13,7 @@ _TYPES = {"paper": "JOUR", "preprint": "UNPB", "deposit": "DATA", "web": "ELEC",
 _BACK = {"JOUR": "paper", "CONF": "paper", "CPAPER": "paper", "CHAP": "paper", "UNPB": "preprint", "DATA": "deposit",
          "ELEC": "web", "COMP": "code"}  # fmt: skip
 _LINE = re.compile(r"([A-Z][A-Z0-9])  - ?(.*)")
+_ENDS = re.compile(r"^[ \t]*ER  -", re.MULTILINE)
 _COUNTED = re.compile(r"[0-9]{1,6}\.?")
 """Some programs (rispy) write each record's number before it."""
 _ARXIV = re.compile(
@@ -29,6 +30,8 @@ def read(text: str) -> list[Work]:
     """Return the works of a RIS text; DataError naming the line where one cannot be read."""
     if len(text) > LONGEST:
         raise DataError(f"the RIS has {len(text):,} characters; expected at most {LONGEST:,}")
+    if len(_ENDS.findall(text)) > MOST:  # before the first work is made: ten thousand take a second
+        raise DataError(f"the RIS has more than {MOST:,} records; split it")
     works: list[Work] = []
     taken: dict[str, int] = {}
     fields: dict[str, list[list[str]]] | None = None
