@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from medaudit.training.logs import Row, append_csv, progress_bar, rewrite_csv, t
 from medaudit.training.sampling import TrainingData, batches
 from medaudit.training.schedules import rate_factor
 from medaudit.training.settings import TrainingSettings
+from medaudit.training.steering import PLAIN, Steering
 
 Losses = Tensor | Mapping[str, Tensor]
 
@@ -61,6 +62,7 @@ def train(
     *,
     folder: str | Path,
     validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    steering: Steering = PLAIN,
     progress: bool = True,
 ) -> Trained:
     """Return the trained weights and their history; ``folder`` goes on where it was if it holds this training.
@@ -70,7 +72,8 @@ def train(
     gradients, give the numbers of one. ``batch`` holds what ``data.load`` returns, stacked, ``case_id``, and
     ``progress``, the share of all steps that is done (0 at the first).
     ``validate(model)`` returns numbers after every epoch, of the averaged weights where ``ema_decay`` is set; every
-    process calls it, and the first one's answer counts. The model has its last weights when this returns (averaged
+    process calls it, and the first one's answer counts. ``steering`` says what settings cannot: other rates for some
+    weights, gradients cut by parts, a teacher that follows. The model has its last weights when this returns (averaged
     where ``ema_decay`` is set; with ``fsdp`` read them from ``Trained.weights``).
 
     Killed at any time and called again it ends with the same bits: a step follows from the weights, the seed and its
@@ -85,7 +88,7 @@ def train(
     this = {**settings.decisive(), "cases": hashlib.sha256("\n".join(map(str, data.case_ids)).encode()).hexdigest()}
 
     with reproducible(fabric, settings.deterministic):
-        network, optimizer = fabric.setup(model, optimizer_of(model, settings))
+        network, optimizer = fabric.setup(model, optimizer_of(model, settings, steering))
         average = start_average(network) if settings.ema_decay is not None else None
         history, best, stopped = _resume(folder, network, optimizer, average, fabric, this)
         epoch = len(history)
@@ -111,8 +114,7 @@ def train(
         ):
             for step, batch in enumerate(loader, start=epoch * epoch_steps):
                 factor = rate_factor(settings.schedule, step, steps, settings.warmup_steps)
-                for group in optimizer.param_groups:
-                    group["lr"] = settings.learning_rate * factor
+                rate = steering.rates(optimizer.param_groups, settings.learning_rate * factor, step, steps)
                 seed_step(settings.seed, step, fabric.global_rank)
 
                 batch["progress"] = step / steps
@@ -122,16 +124,15 @@ def train(
                     raise _not_finite("the loss", values["loss"], step, batch)
                 fabric.backward(losses["loss"])
                 if settings.clip_norm is not None:
-                    norm = fabric.clip_gradients(
-                        network, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False
-                    )
+                    norm = _clipped(fabric, network, optimizer, steering.parts(model), settings.clip_norm)
                     # Half precision may overflow: its scaler then leaves the step out and tries a smaller scale.
-                    if settings.precision != "16-mixed" and not torch.isfinite(norm):  # type: ignore[arg-type]
-                        raise _not_finite("the gradient", float(norm), step, batch)  # type: ignore[arg-type]
+                    if settings.precision != "16-mixed" and not torch.isfinite(norm):
+                        raise _not_finite("the gradient", float(norm), step, batch)
                 optimizer.step()
                 optimizer.zero_grad()
                 if average is not None:
                     update_average(average, network, settings.ema_decay or 0.0)
+                steering.after_step(model, step, steps)
 
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
@@ -140,11 +141,13 @@ def train(
                     continue
 
                 epoch += 1
-                row: Row = {"epoch": epoch, "step": step + 1, "learning_rate": settings.learning_rate * factor}
+                row: Row = {"epoch": epoch, "step": step + 1, "learning_rate": rate}
                 row |= {name: value / epoch_steps for name, value in _over_ranks(sums, fabric).items()}
                 sums = {}
                 if validate is not None:
                     row |= _validated(validate, network, average, fabric)
+                steering.check(row)
+                if validate is not None:
                     best = _better(best, row, settings)
                     stopped = settings.patience is not None and epoch - best["epoch"] >= settings.patience
                     if best["epoch"] == epoch:
@@ -179,13 +182,23 @@ def train(
     )
 
 
-def optimizer_of(model: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """Return the optimiser that the settings name, over all parameters of the model."""
+def optimizer_of(model: nn.Module, settings: TrainingSettings, steering: Steering = PLAIN) -> Optimizer:
+    """Return the optimiser that the settings name, over all parameters of the model that learn."""
     rate, decay, momentum = settings.learning_rate, settings.weight_decay, settings.momentum
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = steering.groups(model)
     if settings.optimizer == "sgd":
         return SGD(parameters, lr=rate, weight_decay=decay, momentum=momentum, nesterov=momentum > 0)
     return (AdamW if settings.optimizer == "adamw" else Adam)(parameters, lr=rate, weight_decay=decay)
+
+
+def _clipped(
+    fabric: Fabric, network: nn.Module, optimizer: Optimizer, parts: Sequence[nn.Module] | None, most: float
+) -> Tensor:
+    """Cut the gradients, of all weights together or of each part by itself; return the largest norm before."""
+    if parts is None:
+        return fabric.clip_gradients(network, optimizer, max_norm=most, error_if_nonfinite=False)  # type: ignore
+    norms = [nn.utils.clip_grad_norm_(part.parameters(), most) for part in parts]
+    return torch.stack([norm.float() for norm in norms]).max()
 
 
 def _by_name(losses: Losses) -> Mapping[str, Tensor]:

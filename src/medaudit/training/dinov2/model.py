@@ -1,0 +1,214 @@
+"""Student and teacher, and DINOv2's objective between them (arXiv 2304.07193, section 4; weights of the released code).
+
+Total = L_dino(local) + L_dino(global) + L_ibot + 0.1 L_koleo, with G = 2 global and L local crops of B images:
+
+    L_dino = 1 / (2 + 2 L) * sum over pairs (teacher's crop g, student's crop != g) of mean_b CE(p_g, q)
+    L_ibot = 1 / (2 B) * sum over global crops of the mean CE over the masked patches (0 where none is masked)
+    L_koleo = sum over the two global crops of KoLeo of the student's class tokens
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from medaudit.networks.dino_head import DinoHead
+from medaudit.networks.vit import ViT
+from medaudit.training.dinov2 import rates
+from medaudit.training.dinov2.crops import views
+from medaudit.training.dinov2.cross_entropy import soft_cross_entropy
+from medaudit.training.dinov2.masks import masks_of, most_masked
+from medaudit.training.dinov2.recipe import Recipe
+from medaudit.training.dinov2.targets import koleo, mean_logits, sinkhorn_bias
+from medaudit.training.steering import Steering
+
+_MASKS = 2  # so that masks and crops never draw the same numbers
+
+
+class DinoV2(nn.Module):
+    """A student that learns and a teacher that follows it: backbones and heads, and the two centres.
+
+    The teacher is always in evaluation mode and has no gradient. Everything that a step depends on is in the state
+    dict: ``student.*`` and ``teacher.*`` with ``backbone`` and ``head``, ``centre`` (2, K) of class tokens and patches.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.student = nn.ModuleDict({
+            "backbone": ViT(recipe.shape),
+            "head": DinoHead(recipe.shape.dim, recipe.prototypes, recipe.hidden, recipe.bottleneck, recipe.batch_norm),
+        })  # fmt: skip
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
+        for module in self.teacher.modules():
+            if hasattr(module, "drop_path"):
+                module.drop_path = 0.0
+        self.centre: Tensor
+        self.register_buffer("centre", torch.zeros(2, recipe.prototypes))
+
+    def train(self, mode: bool = True) -> DinoV2:
+        """Set the student's mode; the teacher stays in evaluation mode."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(
+        self, global_views: Tensor, local_views: Tensor, masks: Tensor, temperature: float
+    ) -> dict[str, Tensor]:
+        """Return ``loss`` and its parts, and the teacher's mean entropy in nats.
+
+        ``global_views`` (2 B, C, H, W), all first ones before all second ones; ``local_views`` (L * B, C, h, w), crop
+        by crop; ``masks`` (2 B, patches). In training the centres move, after they were used.
+        """
+        r = self.recipe
+        n, locals_ = len(global_views) // 2, len(local_views) // max(1, len(global_views) // 2)
+        rows, columns = torch.nonzero(masks, as_tuple=True)
+        share = masks.sum(1).clamp(min=1)[rows].reciprocal().float() / (2 * n)
+
+        with torch.no_grad():
+            seen = self.teacher["backbone"](global_views)
+            cls, patches, empty = self._projected(self.teacher["head"], seen.cls, seen.patches[rows, columns])
+            theirs = self.teacher["head"].prototypes()
+            bias = self._bias(cls, patches, theirs, temperature)
+
+        student = self.student["backbone"]
+        if locals_ and global_views.device.type == "cuda":
+            wide, narrow = student.several([global_views, local_views], [masks, None])
+        else:  # on a CPU packing gains nothing, and costs a copy
+            wide = student(global_views, masks)
+            narrow = student(local_views) if locals_ else None
+        tokens = wide.cls if narrow is None else torch.cat([wide.cls, narrow.cls])
+        z_cls, z_patches, _ = self._projected(self.student["head"], tokens, wide.patches[rows, columns])
+        ours = self.student["head"].prototypes()
+
+        views_ = 2 + locals_
+        pairs = torch.ones(views_, 2, device=cls.device)
+        pairs[0, 0] = pairs[1, 1] = 0.0  # a crop is not its own teacher
+        temperatures = {"student_temperature": r.student_temperature, "teacher_temperature": temperature}
+        dino, entropy = soft_cross_entropy(
+            z_cls.view(views_, n, -1).transpose(0, 1), ours, cls.new_full((n,), 1 / (n * (2 + 2 * locals_))).float(),
+            cls.view(2, n, -1).transpose(0, 1), theirs, bias[0], pairs, **temperatures,
+        )  # fmt: skip
+        ibot, patch_entropy = soft_cross_entropy(
+            z_patches[:, None], ours, share, patches[:, None], theirs, bias[1], pairs.new_ones(1, 1), **temperatures
+        )
+        spread = koleo(wide.cls[:n]) + koleo(wide.cls[n:])
+        if self.training:
+            self._move_centres(cls, patches, empty, theirs)
+        return {
+            "loss": r.dino * dino + r.ibot * ibot + r.koleo * spread,
+            "dino": dino.detach(),
+            "ibot": ibot.detach(),
+            "koleo": spread.detach(),
+            "teacher_entropy": entropy / (2 * n),
+            "teacher_patch_entropy": patch_entropy / max(1, len(rows)),
+        }
+
+    def _projected(self, head: nn.Module, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return class tokens and patches on the head's sphere, and where the released code's empty places lie."""
+        if self.recipe.batch_norm:  # each kind by its own statistics
+            return head(cls), head(patches) if len(patches) > 1 else head.mlp[-1](patches.new_zeros(
+                len(patches), self.recipe.hidden)), None  # fmt: skip
+        z = head(torch.cat([cls, patches, cls.new_zeros(1, cls.shape[1])]))
+        return z[: len(cls)], z[len(cls) : -1], z[-1:]
+
+    def _bias(self, cls: Tensor, patches: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
+        if self.recipe.centring == "centre":
+            return -self.centre / temperature
+        some = [sinkhorn_bias(z, prototypes, temperature) for z in (cls, patches)]
+        return torch.stack(some)
+
+    @torch.no_grad()
+    def _move_centres(self, cls: Tensor, patches: Tensor, empty: Tensor | None, prototypes: Tensor) -> None:
+        if self.recipe.centring != "centre":
+            return
+        if self.recipe.fidelity == "paper" and empty is not None:
+            # The released code's buffer has room for the most that can be masked; what is unused is projected too,
+            # and counts.
+            grid = self.recipe.crops.global_side // self.recipe.shape.patch
+            room = most_masked(len(cls), grid, self.recipe.masks)
+            patches = torch.cat([patches, empty.expand(max(0, room - len(patches)), -1)])
+        batch = torch.stack([mean_logits(cls, prototypes), mean_logits(patches, prototypes)])
+        self.centre.lerp_(batch, 1 - self.recipe.centre_momentum)
+
+    @torch.no_grad()
+    def follow(self, momentum: float) -> None:
+        """Move the teacher: ``momentum`` of itself and the rest of the student, every parameter and every buffer."""
+        pairs = list(zip(self.teacher.parameters(), self.student.parameters(), strict=True))
+        torch._foreach_lerp_([t.data for t, _ in pairs], [s.data for _, s in pairs], 1 - momentum)
+        for theirs, ours in zip(self.teacher.buffers(), self.student.buffers(), strict=True):
+            theirs.copy_(ours)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loop's view of a pretraining: loss, rates, groups, and the teacher's step."""
+
+    recipe: Recipe
+    seed: int
+    mean: float
+    std: float
+
+    def loss_of(self, network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the losses of a batch of ``image`` (N, S, S) uint8 and ``drawn`` (N, views, 19)."""
+        r = self.recipe
+        step = round(batch["progress"] * r.steps)
+        wide, narrow = views(batch["image"], batch["drawn"], r.crops, self.mean, self.std)
+        channels = r.shape.channels
+        if channels > 1:
+            wide, narrow = (some.expand(-1, channels, -1, -1) for some in (wide, narrow))
+        masks = torch.from_numpy(self.masks(step, len(batch["image"]))).to(wide.device)
+        return network(wide, narrow, masks, self.temperature(step))
+
+    def masks(self, step: int, images: int) -> np.ndarray:
+        """Return this process's masks (2 * images, patches): a part of those of the whole batch."""
+        r = self.recipe
+        grid = r.crops.global_side // r.shape.patch
+        rng = np.random.default_rng((self.seed, _MASKS, step))
+        several = dist.is_available() and dist.is_initialized()
+        ranks, rank = (dist.get_world_size(), dist.get_rank()) if several else (1, 0)
+        whole = masks_of(2 * images * ranks, grid, r.masks, rng).reshape(2, images * ranks, -1)
+        return whole[:, rank * images : (rank + 1) * images].reshape(2 * images, -1)
+
+    def temperature(self, step: int) -> float:
+        """Return the teacher's temperature."""
+        start, end = self.recipe.teacher_temperature
+        return rates.linear(step, start, end, round(self.recipe.teacher_warmup * self.recipe.steps))
+
+    def momentum(self, step: int) -> float:
+        """Return the teacher's momentum."""
+        return rates.cosine(step, self.recipe.steps, self.recipe.momentum, 1.0)
+
+    def steering(self) -> Steering:
+        """Return what the loop does beyond its settings."""
+        r = self.recipe
+
+        def groups(model: nn.Module) -> list[dict[str, Any]]:
+            student = model.student  # type: ignore[union-attr]
+            return rates.groups_of(
+                student["backbone"],
+                student["head"],
+                r.shape.depth,
+                r.layer_decay,
+                r.patch_embed,  # type: ignore
+            )
+
+        def set_rates(param_groups: Any, highest: float, step: int, steps: int) -> float:
+            warmup = round(r.warmup * r.steps)
+            rate = rates.cosine(step, r.steps, highest, r.least_rate, warmup=warmup)
+            decay = rates.cosine(step, r.steps, *r.weight_decay)
+            rates.set_rates(param_groups, rate, decay, 0.0 if step < round(r.freeze_last * r.steps) else 1.0)
+            return rate
+
+        return Steering(
+            groups=groups,
+            rates=set_rates,
+            parts=lambda model: [model.student["backbone"], model.student["head"]],  # type: ignore
+            after_step=lambda model, step, steps: model.follow(self.momentum(step)),  # type: ignore
+        )
