@@ -1,4 +1,4 @@
-"""`medaudit data`: which datasets are known, what one holds, and whether its folder is complete."""
+"""`medaudit data`: which datasets are known, what one holds, whether its folder is complete; images made small."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from medaudit.cli import options
+
 app = typer.Typer(
-    help="List the known datasets, describe one, check its folder.",
+    help="List the known datasets, describe one, check its folder, shrink images for pretraining.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -71,3 +73,47 @@ def check(
         return
     cohort = datasets.load(name, data)
     raise typer.Exit(show.problems(cohort, datasets.check(cohort), told, json=json))
+
+
+@app.command()
+def shrink(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A folder of images, a list of paths, or a table of them.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    side: Annotated[int, typer.Option("--side", min=16, help="Pixels along each side of a frame.")] = 256,
+    framing: Annotated[
+        str, typer.Option("--framing", help="'letterbox' pads, 'crop' takes the middle, 'stretch' does neither.")
+    ] = "letterbox",
+    patient: Annotated[
+        str | None,
+        typer.Option("--patient", metavar="REGEX", help="Finds the patient in a path; one group: '^([0-9]+)_'."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", metavar="NAME", help="SOURCE is the folder of this dataset.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Processes that read images (-1: one a core).")] = 1,
+    json: Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Shrink unlabelled images, once, into the frames that a pretraining reads: grey bytes, one size, one file.
+
+    What cannot be used is skipped and named. A call that was stopped goes on where it was.
+
+    Example: medaudit data shrink archive frames --side 256 --patient '^([0-9]+)_' --jobs 4
+    """
+    from medaudit import datasets
+    from medaudit.audits.workers import bar
+    from medaudit.cli import show
+    from medaudit.training import frames
+
+    cohort = datasets.load(dataset, source) if dataset is not None else source
+    with bar("shrinking images", not (quiet or json)) as shown:
+        found = frames.shrink(
+            cohort, out, side=side, framing=framing, patient=patient, jobs=jobs,
+            progress=lambda stream: shown(stream, total=len(stream)),
+        )  # fmt: skip
+    if json:
+        show.json_of(frames.described(found))
+    elif not quiet:
+        show.text(frames.told(found))

@@ -118,7 +118,7 @@ PRESETS: dict[str, Recipe] = {
                                 batch_size=128, steps=50_000, teacher_temperature=(0.04, 0.04), momentum=0.994,
                                 centring="sinkhorn"),
 }  # fmt: skip
-"""``vit-s``, ``vit-b`` and ``vit-l`` have the released code's numbers; the others are our choice. ``vit-l`` is meant for
+"""``vit-s``, ``vit-b`` and ``vit-l`` have the released code's numbers; the others are our choice. ``vit-l`` is for
 several devices or nodes (``--strategy ddp`` or ``fsdp``)."""
 
 

@@ -31,7 +31,7 @@ class Pretrained:
     folder: Path
     """Holds ``backbone.pt`` and ``backbone.json``, which ``open_backbone`` reads, and ``training/``."""
     history: tuple[Row, ...]
-    """A row an epoch: losses, the teacher's entropy, ``val_rankme``, ``val_rankme_patch``, ``val_spread``, ``val_knn``."""
+    """A row an epoch: losses, the teacher's entropy, and ``val_rankme``, ``val_spread`` and the like."""
     frames: int
     samples: int
     """Images seen, with repetition."""
