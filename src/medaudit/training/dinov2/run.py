@@ -89,6 +89,8 @@ def pretrain(
         about={
             "title": f"own DINOv2, {len(chosen):,} frames",
             "trained_on": f"{len(chosen):,} unlabelled frames of {frames.folder.name}, {samples:,} samples seen",
+            "frames": len(chosen),
+            "samples": samples,
         },
     )  # fmt: skip
     return Pretrained(folder, trained.history, len(chosen), samples)

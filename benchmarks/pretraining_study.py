@@ -1,0 +1,147 @@
+"""Run the experiment of docs/studies/pretraining.md: is it worth pretraining one's own model on two cores?
+
+    python -m benchmarks.pretraining_study train --data ../shared/data --work FOLDER [--corpora simulated clinical xray natural]
+    python -m benchmarks.pretraining_study probe --data ../shared/data --work FOLDER
+
+Follows the protocol of that page to the letter; what is finished in ``--work`` is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from medaudit import datasets
+from medaudit.cohort import Cohort, Role, split
+from medaudit.datasets import medmnist
+from medaudit.training.dinov2.recipe import PRESETS
+from medaudit.training.dinov2.run import pretrain
+from medaudit.training.frames import Frames, shrink
+
+SEEDS, SIDE, STEPS = (0, 1, 2), 64, 1_000
+RECIPE = replace(PRESETS["cpu-tiny"], steps=STEPS, epochs=10)
+SHARES, DEAL = (0.6, 0.15, 0.25), 20_261_126
+"""Training, validation and test patients; frames of test patients are in no corpus."""
+CORPORA = ("clinical", "natural", "xray", "simulated")
+
+
+def simulated(data: Path, work: Path) -> Cohort:
+    """The simulator's frames: three planes a patient."""
+    return datasets.simulated_images(
+        "fetal-ultrasound", work / "data" / "simulated", plant="crossed", size=4_500, seed=11, jobs=1
+    )
+
+
+def hc18(data: Path, work: Path) -> Cohort:
+    """HC18, by woman."""
+    return datasets.load("hc18", data / "hc18")
+
+
+def breast(data: Path, work: Path) -> Cohort:
+    """BrEaST, by patient."""
+    return datasets.load("breast-lesions-usg", data / "breast_lesions_usg")
+
+
+def xray(data: Path, work: Path) -> Cohort:
+    """PneumoniaMNIST, 28 pixels; its own split, so only training and validation images are pretrained on."""
+    folder = work / "data" / "xray"
+    if not (folder / "cases.csv").exists():
+        medmnist.extract(data / "medmnist" / "pneumoniamnist.npz", folder)
+    return datasets.load("medmnist", folder)
+
+
+def natural(data: Path, work: Path) -> Cohort:
+    """Squares cut from scikit-learn's two photographs: as many as there are clinical frames to pretrain on."""
+    folder = work / "data" / "natural"
+    n = sum(len(seen(source(data, work))) for source in (hc18, breast))
+    if not (folder / "cases.csv").exists():
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(DEAL)
+        photographs = [Image.fromarray(photograph).convert("L") for photograph in load_sample_images().images]
+        for i in range(n):
+            photograph = photographs[i % len(photographs)]
+            side = int(rng.integers(96, min(photograph.size) + 1))
+            left, top = (int(rng.integers(0, whole - side + 1)) for whole in photograph.size)
+            photograph.crop((left, top, left + side, top + side)).save(folder / "images" / f"{i:04d}.png")
+        names = [f"{i:04d}" for i in range(n)]
+        table = pl.DataFrame({"case_id": names, "image_path": [f"images/{name}.png" for name in names]})
+        table.write_csv(folder / "cases.csv")
+    found = Cohort.read(folder / "cases.csv", patient_id=None, root=folder)
+    return replace(found, roles={"image": Role("image_path")})
+
+
+def parts(cohort: Cohort) -> np.ndarray:
+    """Return each case's part: 0 training, 1 validation, 2 test."""
+    if "split" in cohort.table.columns:
+        return np.array([{"train": 0, "val": 1, "test": 2}[name] for name in cohort.table["split"]])
+    return split(cohort.clusters.to_list(), ["all"] * len(cohort), SHARES, DEAL)
+
+
+def seen(cohort: Cohort) -> np.ndarray:
+    """Return the rows that a pretraining may see: not those of test patients."""
+    return np.flatnonzero(parts(cohort) < 2)
+
+
+SOURCES: dict[str, Callable[[Path, Path], Cohort]] = {
+    "simulated": simulated, "hc18": hc18, "breast": breast, "xray": xray, "natural": natural,
+}  # fmt: skip
+
+
+def frames_of(name: str, data: Path, work: Path) -> tuple[Cohort, Frames]:
+    """Return a dataset and its frames at :data:`SIDE`."""
+    cohort = SOURCES[name](data, work)
+    return cohort, shrink(cohort, work / "frames" / name, side=SIDE)
+
+
+def corpus(name: str, data: Path, work: Path) -> Frames:
+    """Return what a pretraining sees, as one folder of frames."""
+    folder = work / "corpora" / name
+    tables = []
+    for source in ("hc18", "breast") if name == "clinical" else (name,):
+        cohort = SOURCES[source](data, work)
+        rows = np.arange(len(cohort)) if name == "natural" else seen(cohort)
+        paths = [str(path) for path in (case.files["image"] for case in cohort.cases("image"))]
+        tables.append(
+            pl.DataFrame(
+                {
+                    "path": [paths[i] for i in rows],
+                    "patient_id": [f"{source}:{cohort.clusters[int(i)]}" for i in rows],
+                }
+            )
+        )
+    work.joinpath("corpora").mkdir(parents=True, exist_ok=True)
+    listed = work / "corpora" / f"{name}.csv"
+    pl.concat(tables).write_csv(listed)
+    return shrink(listed, folder, side=SIDE)
+
+
+def train(names: list[str], data: Path, work: Path, seeds: list[int]) -> None:
+    """Pretrain every corpus from every seed."""
+    for seed in seeds:
+        for name in names:
+            pretrain(corpus(name, data, work), RECIPE, work / "runs" / f"{name}-{seed}", seed=seed)
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("train", "probe"))
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--corpora", nargs="*", default=list(CORPORA), choices=CORPORA)
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    asked = parser.parse_args()
+    data, work = asked.data.resolve(), asked.work.resolve()
+    if asked.part == "train":
+        train(asked.corpora, data, work, asked.seeds)
+
+
+if __name__ == "__main__":
+    main()
