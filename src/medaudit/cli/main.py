@@ -8,7 +8,23 @@ import sys
 import typer
 
 from medaudit import __version__
-from medaudit.cli import data, demo, diagnose, labels, metrics, ood, publish, report, review, ruler, scores, slug, vae
+from medaudit.cli import (
+    data,
+    demo,
+    diagnose,
+    labels,
+    metrics,
+    ood,
+    pretrain,
+    probe,
+    publish,
+    report,
+    review,
+    ruler,
+    scores,
+    slug,
+    vae,
+)
 from medaudit.errors import DataError, UsageError
 
 app = typer.Typer(
@@ -24,6 +40,8 @@ app.command("scores")(scores.scores)
 app.command("ruler")(ruler.ruler)
 app.command("diagnose")(diagnose.diagnose)
 app.command("ood")(ood.ood)
+app.command("pretrain")(pretrain.pretrain)
+app.command("probe")(probe.probe)
 app.command("vae")(vae.vae)
 app.command("slug")(slug.slug)
 app.command("metrics")(metrics.metrics)

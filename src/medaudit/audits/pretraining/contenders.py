@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,24 +41,30 @@ def contenders(settings: ProbeSettings) -> list[Contender]:
     if twice:
         raise UsageError(f"--backbone {twice[0]} is given twice")
     found: dict[str, list[Backbone]] = {}
+    frames: dict[str, int | None] = {}
     for where in settings.own:
         backbone = open_backbone(where, device=settings.device, seed=settings.seed)
-        found.setdefault(backbone.title, []).append(backbone)
-    own = [_contender(title, several, own=True) for title, several in found.items()]
+        found.setdefault(backbone.title, []).append(replace(backbone, name=str(where)))
+        frames[backbone.title] = _frames(Path(where))
+    own = [
+        Contender(title, title, several[0].trained_on, tuple(several), True, frames[title])
+        for title, several in found.items()
+    ]
     others = []
     for where in settings.against:
         # Only what is drawn by a seed has several: another seed of ImageNet's weights does not exist here.
         seeds = range(settings.seed, settings.seed + settings.seeds) if where.startswith("random") else [settings.seed]
         several = [open_backbone(where, device=settings.device, seed=seed) for seed in seeds]
-        others.append(_contender(several[0].title, several, own=False))
+        one = several[0]
+        others.append(Contender(str(where), one.title, one.trained_on, tuple(several), False, _frames(Path(where))))
     names = [one.title for one in own]
     return own + [one for one in others if one.title not in names]
 
 
-def _contender(title: str, several: Sequence[Backbone], *, own: bool) -> Contender:
-    about = getattr(several[0], "about", {}) or {}
-    name = title if own else several[0].name
-    return Contender(name, title, several[0].trained_on, tuple(several), own, about.get("frames"))
+def _frames(where: Path) -> int | None:
+    """Return how many unlabelled images a folder's backbone says it was pretrained on."""
+    record = where / "backbone.json"
+    return json.loads(record.read_text())["about"].get("frames") if record.is_file() else None
 
 
 def features_of(backbone: Backbone, seed: int, images: np.ndarray, folder: Path, mark: str) -> Features:
@@ -88,8 +96,6 @@ def _kept(folder: Path, what: str) -> Path:
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    import io
-
     path.parent.mkdir(parents=True, exist_ok=True)
     held = io.BytesIO()
     np.savez(held, **arrays)  # type: ignore[arg-type]

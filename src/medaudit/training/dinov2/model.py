@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from medaudit.networks.dino_head import DinoHead
-from medaudit.networks.vit import ViT
+from medaudit.networks.vit import Tokens, ViT
 from medaudit.training.dinov2 import rates
 from medaudit.training.dinov2.crops import views
 from medaudit.training.dinov2.cross_entropy import soft_cross_entropy
@@ -31,6 +32,17 @@ from medaudit.training.steering import Steering
 _MASKS = 2  # so that masks and crops never draw the same numbers
 
 
+class BackboneAndHead(nn.Module):
+    """What student and teacher each are."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.backbone = ViT(recipe.shape)
+        self.head = DinoHead(
+            recipe.shape.dim, recipe.prototypes, recipe.hidden, recipe.bottleneck, recipe.batch_norm
+        )  # fmt: skip
+
+
 class DinoV2(nn.Module):
     """A student that learns and a teacher that follows it: backbones and heads, and the two centres.
 
@@ -38,18 +50,13 @@ class DinoV2(nn.Module):
     dict: ``student.*`` and ``teacher.*`` with ``backbone`` and ``head``, ``centre`` (2, K) of class tokens and patches.
     """
 
+    centre: Tensor
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
-        self.student = nn.ModuleDict({
-            "backbone": ViT(recipe.shape),
-            "head": DinoHead(recipe.shape.dim, recipe.prototypes, recipe.hidden, recipe.bottleneck, recipe.batch_norm),
-        })  # fmt: skip
+        self.student = BackboneAndHead(recipe)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
-        for module in self.teacher.modules():
-            if hasattr(module, "drop_path"):
-                module.drop_path = 0.0
-        self.centre: Tensor
         self.register_buffer("centre", torch.zeros(2, recipe.prototypes))
 
     def train(self, mode: bool = True) -> DinoV2:
@@ -72,31 +79,34 @@ class DinoV2(nn.Module):
         share = masks.sum(1).clamp(min=1)[rows].reciprocal().float() / (2 * n)
 
         with torch.no_grad():
-            seen = self.teacher["backbone"](global_views)
-            cls, patches, empty = self._projected(self.teacher["head"], seen.cls, seen.patches[rows, columns])
-            theirs = self.teacher["head"].prototypes()
+            seen = self.teacher.backbone(global_views)
+            cls, patches, empty = self._projected(self.teacher.head, seen.cls, seen.patches[rows, columns])
+            theirs = self.teacher.head.prototypes()
             bias = self._bias(cls, patches, theirs, temperature)
 
-        student = self.student["backbone"]
+        student = self.student.backbone
+        narrow: Tokens | None
         if locals_ and global_views.device.type == "cuda":
             wide, narrow = student.several([global_views, local_views], [masks, None])
         else:  # on a CPU packing gains nothing, and costs a copy
             wide = student(global_views, masks)
-            narrow = student(local_views) if locals_ else None
+            narrow = student(local_views, None) if locals_ else None
         tokens = wide.cls if narrow is None else torch.cat([wide.cls, narrow.cls])
-        z_cls, z_patches, _ = self._projected(self.student["head"], tokens, wide.patches[rows, columns])
-        ours = self.student["head"].prototypes()
+        z_cls, z_patches, _ = self._projected(self.student.head, tokens, wide.patches[rows, columns])
+        ours = self.student.head.prototypes()
 
         views_ = 2 + locals_
         pairs = torch.ones(views_, 2, device=cls.device)
         pairs[0, 0] = pairs[1, 1] = 0.0  # a crop is not its own teacher
-        temperatures = {"student_temperature": r.student_temperature, "teacher_temperature": temperature}
-        dino, entropy = soft_cross_entropy(
+        cross_entropy = partial(
+            soft_cross_entropy, student_temperature=r.student_temperature, teacher_temperature=temperature
+        )
+        dino, entropy = cross_entropy(
             z_cls.view(views_, n, -1).transpose(0, 1), ours, cls.new_full((n,), 1 / (n * (2 + 2 * locals_))).float(),
-            cls.view(2, n, -1).transpose(0, 1), theirs, bias[0], pairs, **temperatures,
+            cls.view(2, n, -1).transpose(0, 1), theirs, bias[0], pairs,
         )  # fmt: skip
-        ibot, patch_entropy = soft_cross_entropy(
-            z_patches[:, None], ours, share, patches[:, None], theirs, bias[1], pairs.new_ones(1, 1), **temperatures
+        ibot, patch_entropy = cross_entropy(
+            z_patches[:, None], ours, share, patches[:, None], theirs, bias[1], pairs.new_ones(1, 1)
         )
         spread = koleo(wide.cls[:n]) + koleo(wide.cls[n:])
         if self.training:
@@ -110,7 +120,7 @@ class DinoV2(nn.Module):
             "teacher_patch_entropy": patch_entropy / max(1, len(rows)),
         }
 
-    def _projected(self, head: nn.Module, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _projected(self, head: DinoHead, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return class tokens and patches on the head's sphere, and where the released code's empty places lie."""
         if self.recipe.batch_norm:  # each kind by its own statistics
             return head(cls), head(patches) if len(patches) > 1 else head.mlp[-1](patches.new_zeros(
@@ -190,14 +200,8 @@ class Objective:
         r = self.recipe
 
         def groups(model: nn.Module) -> list[dict[str, Any]]:
-            student = model.student  # type: ignore[union-attr]
-            return rates.groups_of(
-                student["backbone"],
-                student["head"],
-                r.shape.depth,
-                r.layer_decay,
-                r.patch_embed,  # type: ignore
-            )
+            student = _of(model).student
+            return rates.groups_of(student.backbone, student.head, r.shape.depth, r.layer_decay, r.patch_embed)
 
         def set_rates(param_groups: Any, highest: float, step: int, steps: int) -> float:
             warmup = round(r.warmup * r.steps)
@@ -209,6 +213,11 @@ class Objective:
         return Steering(
             groups=groups,
             rates=set_rates,
-            parts=lambda model: [model.student["backbone"], model.student["head"]],  # type: ignore
-            after_step=lambda model, step, steps: model.follow(self.momentum(step)),  # type: ignore
+            parts=lambda model: [_of(model).student.backbone, _of(model).student.head],
+            after_step=lambda model, step, steps: _of(model).follow(self.momentum(step)),
         )
+
+
+def _of(model: nn.Module) -> DinoV2:
+    assert isinstance(model, DinoV2)
+    return model

@@ -76,12 +76,12 @@ def watching(
     chosen = np.unique(np.linspace(0, len(images) - 1, min(_SEEN, len(images))).round().astype(int))
 
     def look(model: nn.Module) -> dict[str, float]:
-        backbone = model.teacher["backbone"]  # type: ignore[union-attr,index]
+        backbone: ViT = model.teacher.backbone  # type: ignore[assignment,union-attr]
         side = recipe.crops.global_side
-        cls, patches = features(backbone, images[chosen], side, mean, std)  # type: ignore[arg-type]
+        cls, patches = features(backbone, images[chosen], side, mean, std)
         found = {"rankme": rankme(cls), "rankme_patch": rankme(patches), "spread": float(cls.std(0).mean())}
         if probe is not None:
-            found["knn"] = _knn(features(backbone, images[list(probe.rows)], side, mean, std)[0], probe)  # type: ignore
+            found["knn"] = _knn(features(backbone, images[list(probe.rows)], side, mean, std)[0], probe)
         return found
 
     return look

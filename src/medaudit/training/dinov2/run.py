@@ -12,7 +12,6 @@ import torch
 
 from medaudit.errors import DataError
 from medaudit.networks.backbones import Preprocessing, save_backbone
-from medaudit.networks.vit import ViT
 from medaudit.training import checkpoint
 from medaudit.training.dinov2.crops import draw
 from medaudit.training.dinov2.model import DinoV2, Objective
@@ -77,8 +76,7 @@ def pretrain(
         progress=progress,
     )
     checkpoint.load_weights(model, trained.weights)  # whole ones, also where the training's were sharded
-    backbone = model.teacher["backbone"]
-    assert isinstance(backbone, ViT)
+    backbone = model.teacher.backbone
     channels = recipe.shape.channels
     samples = recipe.steps * recipe.batch_size
     save_backbone(

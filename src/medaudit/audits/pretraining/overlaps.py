@@ -1,0 +1,46 @@
+"""The leak guard of a probe: test images among what was pretrained on, or among other patients' training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medaudit.audits.pretraining.design import Plan
+from medaudit.training.frames import Frames, open_frames
+from medaudit.training.leaks import Fingerprints, Transductive, of_frames, transductive
+
+FRAMES = "frames"
+"""Where a pretraining's run keeps its frames."""
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """What was found, by ``pretraining`` (where its frames are there) and ``training``; ``test``: images looked for."""
+
+    found: Mapping[str, Transductive]
+    test: int
+
+
+def overlaps_of(own: tuple[str, ...], frames: Frames, plan: Plan, rows: np.ndarray) -> Overlaps:
+    """Return the overlaps of the test images; ``rows`` (n,) are the cases' places among ``frames``."""
+    whole = of_frames(frames)
+    test = _some(whole, rows[plan.rows(2)], plan.patients[plan.rows(2)])
+    train = _some(whole, rows[plan.rows(0)], plan.patients[plan.rows(0)])
+    found: dict[str, Transductive] = {}
+    for where in own:
+        if (Path(where) / FRAMES / "frames.json").is_file():
+            seen = transductive(of_frames(open_frames(Path(where) / FRAMES)), test)
+            if "pretraining" not in found or len(seen.ids) > len(found["pretraining"].ids):
+                found["pretraining"] = seen
+    found["training"] = transductive(train, test)
+    return Overlaps(found, len(test.ids))
+
+
+def _some(whole: Fingerprints, at: np.ndarray, patients: np.ndarray) -> Fingerprints:
+    images = whole.images[at] if whole.images is not None else None
+    return Fingerprints(
+        [whole.ids[i] for i in at], list(patients), [whole.sha256[i] for i in at], whole.dhash[at], images
+    )
