@@ -19,8 +19,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from medaudit import datasets
+from medaudit.audits.pretraining.contenders import Contender
+from medaudit.audits.pretraining.run import probe_cohort
+from medaudit.audits.pretraining.settings import ProbeSettings
 from medaudit.cohort import Cohort, Role, split
 from medaudit.datasets import medmnist
+from medaudit.networks.backbones import open_backbone
 from medaudit.training.dinov2.recipe import PRESETS
 from medaudit.training.dinov2.run import pretrain
 from medaudit.training.frames import Frames, shrink
@@ -129,6 +133,55 @@ def train(names: list[str], data: Path, work: Path, seeds: list[int]) -> None:
             pretrain(corpus(name, data, work), RECIPE, work / "runs" / f"{name}-{seed}", seed=seed)
 
 
+TASKS: dict[str, tuple[str, str, str, str | None]] = {
+    "HC18, trimester": ("hc18", "trimester", "clinical", None),
+    "HC18, head's mask": ("hc18", "segmentation", "clinical", None),
+    "BrEaST, malignant": ("breast", "malignant", "clinical", None),
+    "BrEaST, tumour's mask": ("breast", "segmentation", "clinical", None),
+    "PneumoniaMNIST, pneumonia": ("xray", "label", "xray", "split"),
+    "simulated, plane": ("simulated", "plane", "simulated", None),
+    "simulated, device": ("simulated", "device", "simulated", None),
+}
+"""Data, what is predicted, the corpus of the own model, and the column of the dataset's own split."""
+
+
+def probe(data: Path, work: Path, tasks: list[str]) -> None:
+    """Ask every task of every contender; print a table a task, and the answers."""
+    for title in tasks:
+        source, task, name, column = TASKS[title]
+        cohort = SOURCES[source](data, work)
+        if source == "breast":
+            malignant = pl.when(pl.col("diagnosis_class") == "malignant").then(pl.lit("yes")).otherwise(pl.lit("no"))
+            cohort = replace(cohort, table=cohort.table.with_columns(malignant=malignant))
+        if column is None:  # the deal that the corpora were made by, so that no test frame was pretrained on
+            dealt = pl.Series("dealt", [("train", "val", "test")[part] for part in parts(cohort)])
+            cohort, column = replace(cohort, table=cohort.table.with_columns(dealt)), "dealt"
+        settings = ProbeSettings(
+            own=tuple(str(work / "runs" / f"{name}-{seed}") for seed in SEEDS), task=task,
+            against=("lite0", "hog", "pixels", "random:tiny"), scratch=0 if task == "segmentation" else 30,
+            split_column=column, side=144,
+        )  # fmt: skip
+        folder = work / "probes" / title.replace(",", "").replace("'", "").replace(" ", "-")
+        outcome = probe_cohort(cohort, settings, out=folder, extra=[natural_contender(work)])
+        measure = settings.measure
+        print(f"\n## {title}: {len(outcome.study.test)} test images of {outcome.study.patients} patients")
+        print(f"| contender | {measure} (95 %) | kNN | 5 a class | 20 a class |\n|---|---|---|---|---|")
+        for one in outcome.study.judged:
+            level = outcome.study.level(one, measure)
+            few = [f"{one.shots[s].mean():.3f}" if s in one.shots else "" for s in (5, 20)]
+            near = f"{one.knn.mean():.3f}" if np.isfinite(one.knn).all() else ""
+            print(f"| {one.contender.title} | {level.value:.3f} ({level.low:.3f} to {level.high:.3f}) | {near} | "
+                  f"{few[0]} | {few[1]} |")  # fmt: skip
+        for finding in outcome.findings:
+            print(f"- {finding.verdict}: {finding.claim}")
+
+
+def natural_contender(work: Path) -> Contender:
+    """The same net pretrained on photographs, from the same three seeds."""
+    several = tuple(open_backbone(work / "runs" / f"natural-{seed}") for seed in SEEDS)
+    return Contender("natural", "the same on photographs", several[0].trained_on, several, False)
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -136,11 +189,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--corpora", nargs="*", default=list(CORPORA), choices=CORPORA)
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=TASKS)
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
     asked = parser.parse_args()
     data, work = asked.data.resolve(), asked.work.resolve()
     if asked.part == "train":
         train(asked.corpora, data, work, asked.seeds)
+    else:
+        probe(data, work, asked.tasks)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,8 @@ def findings(frames: Frames, recipe: Recipe, done: Pretrained) -> list[Finding]:
         _draft(
             "plateau:dino", "Did the training stay where guessing is?",
             Estimate("DINO loss", loss, n=done.samples, unit="nats", extra={"of guessing": plateau}),
-            ("refuted", f"It learned: {said}.") if loss < 0.995 * plateau else ("supported", f"It learned nothing: {said}."),
+            ("refuted", f"It learned: {said}.") if loss < 0.995 * plateau
+            else ("supported", f"It learned nothing: {said}."),
         ),
         _draft(
             "collapse:rankme", "Have the features collapsed?",

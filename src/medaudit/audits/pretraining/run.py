@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,15 +41,17 @@ class Outcome:
 
 
 def probe_cohort(
-    cohort: Cohort, settings: ProbeSettings, *, out: Path, jobs: int = 1, progress: bool = True
-) -> Outcome:
+    cohort: Cohort, settings: ProbeSettings, *, out: Path, jobs: int = 1, progress: bool = True,
+    extra: Sequence[Contender] = (),
+) -> Outcome:  # fmt: skip
     """Return what the backbones' frozen features say of a cohort, against their opponents; writes it to ``out``.
 
-    A run that was stopped goes on where it was: features and heads are kept. Raises UsageError and DataError as its
+    ``extra``: opponents that no name stands for, as one pretrained from several seeds. A run that was stopped goes on
+    where it was: features and heads are kept. Raises UsageError and DataError as its
     parts do.
     """
     design = plan(cohort, settings)
-    several = contenders(settings)
+    several = [*contenders(settings), *extra]
     inputs = {"cases": fingerprint(cohort)}
     for where in settings.own:
         record = Path(where) / "backbone.json"
