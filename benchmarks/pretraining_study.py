@@ -1,6 +1,6 @@
 """Run the experiment of docs/studies/pretraining.md: is it worth pretraining one's own model on two cores?
 
-    python -m benchmarks.pretraining_study train --data ../shared/data --work FOLDER [--corpora simulated clinical xray natural]
+    python -m benchmarks.pretraining_study train --data ../shared/data --work FOLDER [--corpora clinical xray]
     python -m benchmarks.pretraining_study probe --data ../shared/data --work FOLDER
 
 Follows the protocol of that page to the letter; what is finished in ``--work`` is not done again.

@@ -44,6 +44,8 @@ STAGES = (
 STEM, HEAD, CLASSES = 32, 1280, 1000
 TAPPED = (1, 2, 4)
 """Blocks, counted from 0 as in the weights' names, whose outputs are features; 2 and 4 end a stage."""
+STRIDE16 = sum(stage.blocks for stage in STAGES[:5])
+"""Blocks before the last halving."""
 FEATURE_WIDTHS = (STEM, 24, 24, 40)
 """Channels of the features; their sides are 1/2, 1/4, 1/4 and 1/8 of the image's."""
 
@@ -100,13 +102,23 @@ class EfficientNetLite0(nn.Module):
                 found.append(x)
         return found
 
+    def stride16(self, images: Tensor) -> Tensor:
+        """Return the last map whose cells are 16 pixels wide (N, 112, H / 16, W / 16)."""
+        return self._through(self._stem(images), 0, STRIDE16)
+
+    def pooled(self, images: Tensor, stride16: Tensor | None = None) -> Tensor:
+        """Return what the classifier sees (N, 1280); of :meth:`stride16`, where that is at hand."""
+        x = self._through(self.stride16(images) if stride16 is None else stride16, STRIDE16, len(self._blocks))
+        return F.relu6(_folded(x, self._conv_head, self._bn1)).mean(dim=(2, 3))
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, 1000)."""
-        x = self._stem(images)
-        for block in self._blocks:
-            x = block(x)
-        x = F.relu6(_folded(x, self._conv_head, self._bn1))
-        return self._fc(x.mean(dim=(2, 3)))
+        return self._fc(self.pooled(images))
+
+    def _through(self, x: Tensor, first: int, end: int) -> Tensor:
+        for k in range(first, end):
+            x = self._blocks[k](x)
+        return x
 
     def _stem(self, images: Tensor) -> Tensor:
         # (255 x - 127) / 128, the scale of the weights' training.

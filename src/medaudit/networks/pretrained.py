@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -37,17 +37,48 @@ def read_weights(path: str | Path) -> Weights:
     Raises DataError for a file that is not there, cannot be read or holds anything but named tensors.
     """
     path = Path(path)
+    found, digest = read_file(path)
+    if not all(isinstance(value, Tensor) for value in found.values()):
+        raise DataError(f"{path} holds no state dict; expected tensors by name, as model.state_dict() gives them")
+    return Weights(path, dict(found), digest)
+
+
+def read_nested(path: str | Path) -> Weights:
+    """Return the tensors of a training's checkpoint, however deep they lie: ``{"teacher": {"a.b": x}}`` has
+    ``teacher.a.b``. What is no tensor is left out.
+
+    Raises DataError as :func:`read_weights`.
+    """
+    path = Path(path)
+    found, digest = read_file(path)
+    tensors: dict[str, Tensor] = {}
+    waiting: list[tuple[str, Mapping[Any, Any]]] = [("", found)]
+    while waiting:
+        prefix, part = waiting.pop()
+        for name, value in part.items():
+            if isinstance(value, Tensor):
+                tensors[f"{prefix}{name}"] = value
+            elif isinstance(value, Mapping):
+                waiting.append((f"{prefix}{name}.", value))
+    return Weights(path, tensors, digest)
+
+
+def read_file(path: Path) -> tuple[Mapping[Any, Any], str]:
+    """Return the dict in ``path``, of tensors and plain values, and the file's SHA-256; no code is run.
+
+    Raises DataError for a file that is not there, cannot be read or holds anything else.
+    """
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise DataError(f"{path} is not there; expected a file of weights (a PyTorch state dict)") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, KeyError):
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, OSError, ValueError, LookupError):
         raise DataError(f"{path} cannot be read as weights; expected a PyTorch state dict of tensors alone") from None
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(found, Mapping):
         raise DataError(f"{path} holds no state dict; expected tensors by name, as model.state_dict() gives them")
-    return Weights(path, dict(found), digest)
+    return found, digest
 
 
 def filled(build: Callable[[], Net], weights: Weights, name: str) -> Net:

@@ -275,7 +275,7 @@ class ViT(nn.Module):
         grid = self.pos_embed[:, 1:].float().reshape(1, native, native, -1).permute(0, 3, 1, 2)
         if self.shape.offset:
             factors = tuple(float(side + self.shape.offset) / native for side in (rows, columns))
-            grid = F.interpolate(grid, scale_factor=factors, mode="bicubic", antialias=self.shape.antialias)  # type: ignore
+            grid = F.interpolate(grid, scale_factor=factors, mode="bicubic", antialias=self.shape.antialias)
         else:
             grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", antialias=self.shape.antialias)
         if grid.shape[-2:] != (rows, columns):

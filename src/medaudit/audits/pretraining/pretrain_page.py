@@ -124,8 +124,8 @@ def _methods(frames: Frames, recipe: Recipe, done: Pretrained) -> str:
     first = (
         f"DINOv2 (medaudit {__version__}, fidelity {r.fidelity}): a vision transformer of width {s.dim}, {s.depth} "
         f"blocks, patches of {s.patch} and {s.registers} registers was trained for {r.steps:,} steps of "
-        f"{r.batch_size} on {done.frames:,} frames of {frames.side} x {frames.side} pixels. Two global crops of {c.global_side} and "
-        f"{c.locals} local ones of {c.local_side} pixels; {r.prototypes:,} prototypes; "
+        f"{r.batch_size} on {done.frames:,} frames of {frames.side} x {frames.side} pixels. Two global crops of "
+        f"{c.global_side} and {c.locals} local ones of {c.local_side} pixels; {r.prototypes:,} prototypes; "
         f"{'Sinkhorn-Knopp' if r.centring == 'sinkhorn' else 'centring'}; teacher's temperature "
         f"{r.teacher_temperature[0]:g} to {r.teacher_temperature[1]:g}, momentum {r.momentum:g} to 1; AdamW, rate "
         f"{r.rate:.2g} after {r.warmup:.0%} warm-up, cosine; weight decay {r.weight_decay[0]:g} to "
