@@ -98,6 +98,7 @@ def sections(result: Audit) -> Iterator[Section]:
             "The lowest scores, each with the expert's outline and the automated one. Numbers find a problem; only "
             "looking tells what it is.",
             pictures=pictures,
+            shown_as="outlines",
         )
     if result.settings.challenge or result.settings.challenge_compat:
         yield challenge(result)

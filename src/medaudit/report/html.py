@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 from markupsafe import Markup
@@ -103,6 +103,8 @@ class Section:
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    shown_as: Literal["tiles", "squares", "outlines"] = "tiles"
+    """Pictures as wide as the page; or small squares; or those with the key of the two outlines of an overlay."""
     note: str = ""
 
 

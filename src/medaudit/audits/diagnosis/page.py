@@ -435,6 +435,7 @@ def worst(result: Diagnosis, run: Run) -> Section | None:
         "Where the baseline did worst, with the expert's outline and the model's. Numbers find a problem; only looking "
         "tells what it is.",
         pictures=pictures,
+        shown_as="outlines",
     )
 
 

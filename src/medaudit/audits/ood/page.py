@@ -298,7 +298,12 @@ def looks(study: Study, cohort: Cohort) -> Section:
             continue
         png = images.montage(cohort, result.rows_out)
         pictures.append(Picture(png, f"Six images of {result.part.name}", f"{result.part.name}: {result.part.shift}"))
-    return Section("The images", "As they are in the files, before they are brought to one size.", pictures=pictures)
+    return Section(
+        "The images",
+        "As they are in the files, before they are brought to one size.",
+        pictures=pictures,
+        shown_as="squares",
+    )
 
 
 def every_number(study: Study) -> Section:
