@@ -14,6 +14,7 @@ from medaudit.audits.pretraining.findings import WORTH
 from medaudit.audits.pretraining.overlaps import Overlaps
 from medaudit.audits.pretraining.study import Study
 from medaudit.cohort import Cohort
+from medaudit.metrics.calibration import expected_calibration_error
 from medaudit.networks.backbones import Backbone
 from medaudit.networks.patch_pca import patch_colours
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
@@ -75,6 +76,7 @@ def _comparison(result: Study) -> Section:
             (
                 one.contender.title, one.contender.trained_on, str(len(one.values[measure])),
                 numerals.with_interval(level.value, level.low, level.high), *more,
+                *([] if one.probabilities is None else [_calibration(one, result)]),
                 *([numerals.number(float(one.knn.mean()), 3)] if np.isfinite(one.knn).all() else
                   [] if result.settings.segments else [numerals.MISSING]),
             )
@@ -91,7 +93,7 @@ def _comparison(result: Study) -> Section:
                 )
             )  # fmt: skip
     heads: tuple[str, ...] = ("Contender", "Trained on", "Seeds", f"{said} (95 %)")
-    heads += () if result.settings.segments else ("Accuracy", "Macro AUROC", "kNN macro-F1")
+    heads += () if result.settings.segments else ("Accuracy", "Macro AUROC", "ECE", "kNN macro-F1")
     return Section(
         "Whose features say most?",
         f"Test {said} of the same probe on each; whiskers hold for other patients and other seeds.",
@@ -107,6 +109,12 @@ def _comparison(result: Study) -> Section:
                   gains, "llrrr", note="The same resampled patients for both; p is not corrected here."),
         ],
     )  # fmt: skip
+
+
+def _calibration(one: Judged, result: Study) -> str:
+    """Return the mean ECE of a contender's seeds (15 bins of equal width)."""
+    wanted = result.plan.codes[result.test]
+    return f"{np.mean([expected_calibration_error(p, wanted) for p in one.probabilities]):.3f}"  # type: ignore
 
 
 def _labels(result: Study) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,10 +27,12 @@ from medaudit.audits.pretraining.study import Judged, Study, classified, segment
 from medaudit.cohort import Cohort, read_mask
 from medaudit.errors import DataError, UsageError
 from medaudit.report import Finding, Run
+from medaudit.training.checkpoint import replace as write_file
 from medaudit.training.frames import Frames, shrink
 from medaudit.training.prepared import FRAMINGS
 
-KEPT = "features"
+KEPT, SCORES = "features", "scores.csv"
+"""``scores.csv``: a row a test case with its attributes, for ``medaudit scores --by``: do some groups gain less?"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +68,7 @@ def probe_cohort(
         seen = overlaps_of(settings.own, frames, design, at)
         answers = findings(result, seen)
         run.write_measurements(_frame(result, cohort))
+        write_file(out / SCORES, _scores(result, cohort).write_csv().encode())
         run.write_findings(answers)
         run.write_report(page(result, answers, seen, cohort, images, run))
         run.finish()
@@ -128,6 +132,23 @@ def _masks(design: Plan, settings: ProbeSettings, cohort: Cohort, images: np.nda
         square = FRAMINGS["letterbox"](mask.astype(np.float32), (side, side), (0.0, 1.0))
         made[i] = square >= 0.5
     return made
+
+
+def _scores(result: Study, cohort: Cohort) -> pl.DataFrame:
+    """Return a row a test case: its attributes, and by contender how often it was right (or its Dice), mean of seeds.
+
+    Of classes also ``confidence_...``, the mean probability of the class that was named.
+    """
+    files = {role.column for role in cohort.roles.values()}
+    flat = [name for name, kind in cohort.table.schema.items() if name not in files and not kind.is_nested()]
+    rows = cohort.table[result.test.tolist()].select(flat)
+    columns = {}
+    for one in result.judged:
+        name = re.sub(r"[^a-z0-9]+", "_", one.contender.name.lower()).strip("_")
+        columns[name] = one.case.mean(0)
+        if one.probabilities is not None:
+            columns[f"confidence_{name}"] = one.probabilities.max(-1).mean(0)
+    return rows.with_columns([pl.Series(name, values) for name, values in columns.items()])
 
 
 @contextmanager
