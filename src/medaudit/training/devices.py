@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 import torch
 import torch.utils.deterministic
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.checkpoint import state_dict as gathered
+from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 
 from medaudit.errors import UsageError
@@ -42,13 +44,39 @@ def start(settings: TrainingSettings) -> Fabric:
                 accelerator=settings.accelerator,
                 devices=settings.devices,
                 num_nodes=settings.nodes,
-                strategy=settings.strategy,
+                strategy=_sharded(settings) if settings.strategy == "fsdp" else settings.strategy,
                 precision=settings.precision,  # type: ignore[arg-type]
             )
     except Exception as error:  # Fabric has no error of its own: ValueError, RuntimeError, MisconfigurationException
         raise UsageError(f"cannot train on this device: {str(error).strip().splitlines()[0]}") from error
     fabric.launch()
     return fabric
+
+
+def _sharded(settings: TrainingSettings) -> ModelParallelStrategy:
+    """Return FSDP2: each parameter is cut along its first axis, block by block, and gathered where it is used.
+
+    Parameter by parameter, so that a teacher's pieces lie where its student's do.
+    """
+
+    def shard(model: nn.Module, mesh: Any) -> nn.Module:
+        for module in list(model.modules()):
+            if isinstance(module, nn.ModuleList):
+                for block in module:
+                    fully_shard(block, mesh=mesh["data_parallel"])
+        fully_shard(model, mesh=mesh["data_parallel"])
+        return model
+
+    ranks = settings.devices * settings.nodes
+    return ModelParallelStrategy(parallelize_fn=shard, data_parallel_size=ranks, tensor_parallel_size=1)
+
+
+def set_up(fabric: Fabric, model: nn.Module, optimizer_for: Callable[[nn.Module], Optimizer]) -> tuple[Any, Any]:
+    """Return the model and its optimiser as the strategy wants them; the optimiser comes after sharding."""
+    if isinstance(fabric.strategy, ModelParallelStrategy):
+        network = fabric.setup_module(model)
+        return network, fabric.setup_optimizers(optimizer_for(model))
+    return fabric.setup(model, optimizer_for(model))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from medaudit.training.devices import (
     reproducible,
     seed_step,
     set_optimizer_state,
+    set_up,
     set_weights,
     start,
     weights_of,
@@ -88,7 +89,7 @@ def train(
     this = {**settings.decisive(), "cases": hashlib.sha256("\n".join(map(str, data.case_ids)).encode()).hexdigest()}
 
     with reproducible(fabric, settings.deterministic):
-        network, optimizer = fabric.setup(model, optimizer_of(model, settings, steering))
+        network, optimizer = set_up(fabric, model, lambda sharded: optimizer_of(sharded, settings, steering))
         average = start_average(network) if settings.ema_decay is not None else None
         history, best, stopped = _resume(folder, network, optimizer, average, fabric, this)
         epoch = len(history)
@@ -198,7 +199,8 @@ def _clipped(
     if parts is None:
         return fabric.clip_gradients(network, optimizer, max_norm=most, error_if_nonfinite=False)  # type: ignore
     norms = [nn.utils.clip_grad_norm_(part.parameters(), most) for part in parts]
-    return torch.stack([norm.float() for norm in norms]).max()
+    whole = [getattr(norm, "full_tensor", lambda norm=norm: norm)() for norm in norms]  # of sharded gradients
+    return torch.stack([norm.float() for norm in whole]).max()
 
 
 def _by_name(losses: Losses) -> Mapping[str, Tensor]:

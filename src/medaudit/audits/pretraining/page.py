@@ -12,7 +12,7 @@ from medaudit import __version__
 from medaudit.audits.pretraining import words
 from medaudit.audits.pretraining.findings import WORTH
 from medaudit.audits.pretraining.overlaps import Overlaps
-from medaudit.audits.pretraining.study import Study
+from medaudit.audits.pretraining.study import Judged, Study
 from medaudit.cohort import Cohort
 from medaudit.metrics.calibration import expected_calibration_error
 from medaudit.networks.backbones import Backbone
@@ -114,7 +114,8 @@ def _comparison(result: Study) -> Section:
 def _calibration(one: Judged, result: Study) -> str:
     """Return the mean ECE of a contender's seeds (15 bins of equal width)."""
     wanted = result.plan.codes[result.test]
-    return f"{np.mean([expected_calibration_error(p, wanted) for p in one.probabilities]):.3f}"  # type: ignore
+    assert one.probabilities is not None
+    return f"{np.mean([expected_calibration_error(p, wanted) for p in one.probabilities]):.3f}"
 
 
 def _labels(result: Study) -> Section:
