@@ -94,7 +94,8 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served
 
 OPERATIONS = (
     "GET /search", "GET /graph/{kind}/{slug}", "POST /check", "GET /releases", "GET /releases/changes", "GET /health",
-    "GET /contributions", "POST /contributions", "GET /contributions/{number}", "POST /contributions/{number}/{action}",
+    "GET /contributions", "POST /contributions", "GET /contributions/{number}", "PUT /contributions/{number}",
+    "POST /contributions/{number}/{action}",
     "GET /{kind}", "GET /{kind}/{slug}", "PUT /{kind}/{slug}", "GET /{kind}/{slug}/history",
     "GET /datasets/{slug}/warnings", "GET /datasets/{slug}/export/{form}",
 )  # fmt: skip
@@ -135,6 +136,22 @@ def test_no_request_that_the_description_allows_is_an_error_of_ours(
 
     tried()
     assert seen
+
+
+def test_an_author_answers_a_reviewer(api: Served) -> None:
+    number = api.propose(dataset("n").plain(), role="contributor").json()["contribution"]
+    assert (
+        api.ask("POST", f"/contributions/{number}/request-changes", "reviewer", {"note": "Which version?"}).status_code
+        == 200
+    )
+    again = {"title": "t", "note": "Mended.", "changes": [
+        {"kind": "dataset", "slug": "n", "record": dataset("n", name="N, version 2").plain()}]}  # fmt: skip
+    fails(api.ask("PUT", f"/contributions/{number}", "reviewer", again), 403)
+    answer = api.ask("PUT", f"/contributions/{number}", "contributor", again)
+    assert (answer.status_code, answer.json()["state"]) == (200, "submitted")
+    assert api.ask("POST", f"/contributions/{number}/accept", "reviewer", {}).status_code == 200
+    assert "N, version 2" in api.ask("GET", "/datasets/n", None).text
+    fails(api.ask("PUT", f"/contributions/{number}", "contributor", again), 400)
 
 
 def test_the_description_names_no_secret_and_no_page(api: Served) -> None:

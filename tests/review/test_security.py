@@ -1362,7 +1362,7 @@ def test_no_answer_to_somebody_who_is_signed_in_may_be_kept_by_a_cache_between(s
 
 # Roles -------------------------------------------------------------------------------------------------------------
 
-PUBLIC, SOMEBODY = "public", "somebody"
+PUBLIC, SOMEBODY, OWN = "public", "somebody", "own"
 NEEDS: dict[tuple[str, str], str] = {
     **dict.fromkeys([("GET", path) for path in (
         "/", "/search", "/datasets/{slug}", "/artifacts/{slug}", "/works/{slug}", "/graph/{kind}/{slug}", "/compare",
@@ -1381,7 +1381,7 @@ NEEDS: dict[tuple[str, str], str] = {
     ("GET", "/contributions"): SOMEBODY, ("GET", "/api/v1/contributions"): SOMEBODY,
     ("GET", "/contributions/{number}"): "review", ("GET", "/api/v1/contributions/{number}"): "review",
     ("GET", "/queue"): "review", ("POST", "/queue"): "review", ("POST", "/contributions/{number}"): "review",
-    ("POST", "/api/v1/contributions/{number}/{action}"): "review",
+    ("POST", "/api/v1/contributions/{number}/{action}"): "review", ("PUT", "/api/v1/contributions/{number}"): OWN,
     ("GET", "/people"): "people", ("POST", "/people"): "people",
 }  # fmt: skip
 """What each route takes; ``review`` of a contribution that is somebody else's. A route that is not here fails."""
@@ -1389,6 +1389,8 @@ ROLES = (None, *people.ROLES)
 
 
 def allowed(role: str | None, needs: str) -> bool:
+    if needs == OWN:
+        return False  # here it is always somebody else's
     return needs == PUBLIC or (role is not None and (needs == SOMEBODY or role in people.MAY[needs]))
 
 
@@ -1400,6 +1402,8 @@ def call(site: Site, role: str | None, route: Route, number: int, action: str = 
         bodies = {"/api/v1/check": {"names": ["a"]},
                   "/api/v1/contributions": {"title": "t", "changes": [
                       {"kind": "dataset", "slug": f"n{number}", "record": dataset(f"n{number}").plain()}]},
+                  "/api/v1/contributions/{number}": {"title": "t", "changes": [
+                      {"kind": "dataset", "slug": f"r{number}", "record": dataset(f"r{number}").plain()}]},
                   "/api/v1/{kind}/{slug}": dataset("a", name=f"A {number}").plain(),
                   "/api/v1/contributions/{number}/{action}": {"reason": "spam", "note": "n"}}  # fmt: skip
         body = None if route.safe else bodies[route.path]
@@ -1427,7 +1431,7 @@ def test_the_table_of_what_routes_need_is_of_all_routes_and_of_all_that_may_be_d
     there = {(route.method, route.path) for route in routes(opened(db, staff, registration=True).app)}
     assert there == set(NEEDS)
     by_command_line = {"withdraw", "retire", "release", "restore", "screen"}
-    assert set(people.MAY) == ({*NEEDS.values()} - {PUBLIC, SOMEBODY}) | by_command_line
+    assert set(people.MAY) == ({*NEEDS.values()} - {PUBLIC, SOMEBODY, OWN}) | by_command_line
 
 
 @pytest.mark.parametrize("role", ROLES)

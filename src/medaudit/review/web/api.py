@@ -145,13 +145,7 @@ def router(database: Database) -> APIRouter:
     def propose(request: Request, proposal: Annotated[Proposal, Body()]) -> Response:
         """Propose records; nothing is public until another person accepts. `Idempotency-Key` makes repeats safe."""
         person = who(request)
-        wanted = [
-            workflow.Change(
-                one.kind, one.slug, one.base,
-                None if one.record is None else parse(one.record, f"{one.kind} '{one.slug}'"), one.redirect_to,
-            )
-            for one in proposal.changes
-        ]  # fmt: skip
+        wanted = _changes(proposal)
         key = request.headers.get("idempotency-key", "")[:80] or None
         with database.writing() as connection:
             number = workflow.propose(
@@ -162,6 +156,15 @@ def router(database: Database) -> APIRouter:
             said = checks.checked(connection, [one.record for one in wanted if one.record is not None])
         body = {"contribution": number, "state": "submitted", "remarks": [asdict(one) for one in said]}
         return _json(body, status=201, cached=False)
+
+    @api.put("/contributions/{number}", tags=["contribute"])
+    def revise(request: Request, number: Number, proposal: Annotated[Proposal, Body()]) -> Response:
+        """Replace the records of your own contribution that was sent back; it goes to the reviewers again."""
+        person = who(request)
+        wanted = _changes(proposal)
+        with database.writing() as connection:
+            workflow.revise(connection, person, number, wanted, proposal.note)
+            return _json(workflow.described(workflow.contribution(connection, number)), cached=False)
 
     @api.get("/contributions/{number}", tags=["contribute"])
     def contribution(request: Request, number: Number) -> Response:
@@ -285,6 +288,16 @@ def exported(connection: Any, slug: str, form: str) -> tuple[str, str] | None:
         return bibtex.export([one for one in known if one.slug in needed]), "application/x-bibtex; charset=utf-8"
     text = json.dumps(croissant.export(view.shown.record, kept, known), ensure_ascii=False, indent=1)
     return text, 'application/ld+json; profile="http://mlcommons.org/croissant/1.1"'
+
+
+def _changes(proposal: Proposal) -> list[workflow.Change]:
+    return [
+        workflow.Change(
+            one.kind, one.slug, one.base,
+            None if one.record is None else parse(one.record, f"{one.kind} '{one.slug}'"), one.redirect_to,
+        )
+        for one in proposal.changes
+    ]  # fmt: skip
 
 
 def _theirs(connection: Any, person: people.Person, number: int) -> workflow.Contribution:
