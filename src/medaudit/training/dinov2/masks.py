@@ -43,12 +43,6 @@ def masks_of(crops: int, grid: int, law: MaskLaw, rng: np.random.Generator) -> n
     return masks[rng.permutation(crops)]
 
 
-def most_masked(crops: int, grid: int, law: MaskLaw) -> int:
-    """Return how many patches can be masked in all: what the released code makes room for."""
-    masked = int(crops * law.crops)
-    return sum(int(grid * grid * share) for share in np.linspace(law.least, law.most, masked + 1)[1:])
-
-
 def _blocks(grid: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
     mask = np.zeros((grid, grid), dtype=bool)
     count = 0

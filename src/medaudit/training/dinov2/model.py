@@ -24,7 +24,7 @@ from medaudit.networks.vit import Tokens, ViT
 from medaudit.training.dinov2 import rates
 from medaudit.training.dinov2.crops import views
 from medaudit.training.dinov2.cross_entropy import soft_cross_entropy
-from medaudit.training.dinov2.masks import masks_of, most_masked
+from medaudit.training.dinov2.masks import masks_of
 from medaudit.training.dinov2.recipe import Recipe
 from medaudit.training.dinov2.targets import koleo, mean_logits, sinkhorn_bias
 from medaudit.training.steering import Steering
@@ -80,7 +80,7 @@ class DinoV2(nn.Module):
 
         with torch.no_grad():
             seen = self.teacher.backbone(global_views)
-            cls, patches, empty = self._projected(self.teacher.head, seen.cls, seen.patches[rows, columns])
+            cls, patches = self._projected(self.teacher.head, seen.cls, seen.patches[rows, columns])
             theirs = self.teacher.head.prototypes()
             bias = self._bias(cls, patches, theirs, temperature)
 
@@ -92,7 +92,7 @@ class DinoV2(nn.Module):
             wide = student(global_views, masks)
             narrow = student(local_views, None) if locals_ else None
         tokens = wide.cls if narrow is None else torch.cat([wide.cls, narrow.cls])
-        z_cls, z_patches, _ = self._projected(self.student.head, tokens, wide.patches[rows, columns])
+        z_cls, z_patches = self._projected(self.student.head, tokens, wide.patches[rows, columns])
         ours = self.student.head.prototypes()
 
         views_ = 2 + locals_
@@ -110,7 +110,7 @@ class DinoV2(nn.Module):
         )
         spread = koleo(wide.cls[:n]) + koleo(wide.cls[n:])
         if self.training:
-            self._move_centres(cls, patches, empty, theirs)
+            self._move_centres(cls, patches, theirs)
         return {
             "loss": r.dino * dino + r.ibot * ibot + r.koleo * spread,
             "dino": dino.detach(),
@@ -120,13 +120,13 @@ class DinoV2(nn.Module):
             "teacher_patch_entropy": patch_entropy / max(1, len(rows)),
         }
 
-    def _projected(self, head: DinoHead, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return class tokens and patches on the head's sphere, and where the released code's empty places lie."""
+    def _projected(self, head: DinoHead, cls: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Return class tokens and patches on the head's sphere."""
         if self.recipe.batch_norm:  # each kind by its own statistics
             return head(cls), head(patches) if len(patches) > 1 else head.mlp[-1](patches.new_zeros(
-                len(patches), self.recipe.hidden)), None  # fmt: skip
-        z = head(torch.cat([cls, patches, cls.new_zeros(1, cls.shape[1])]))
-        return z[: len(cls)], z[len(cls) : -1], z[-1:]
+                len(patches), self.recipe.hidden))  # fmt: skip
+        z = head(torch.cat([cls, patches]))
+        return z[: len(cls)], z[len(cls) :]
 
     def _bias(self, cls: Tensor, patches: Tensor, prototypes: Tensor, temperature: float) -> Tensor:
         if self.recipe.centring == "centre":
@@ -135,15 +135,9 @@ class DinoV2(nn.Module):
         return torch.stack(some)
 
     @torch.no_grad()
-    def _move_centres(self, cls: Tensor, patches: Tensor, empty: Tensor | None, prototypes: Tensor) -> None:
+    def _move_centres(self, cls: Tensor, patches: Tensor, prototypes: Tensor) -> None:
         if self.recipe.centring != "centre":
             return
-        if self.recipe.fidelity == "paper" and empty is not None:
-            # The released code's buffer has room for the most that can be masked; what is unused is projected too,
-            # and counts.
-            grid = self.recipe.crops.global_side // self.recipe.shape.patch
-            room = most_masked(len(cls), grid, self.recipe.masks)
-            patches = torch.cat([patches, empty.expand(max(0, room - len(patches)), -1)])
         batch = torch.stack([mean_logits(cls, prototypes), mean_logits(patches, prototypes)])
         self.centre.lerp_(batch, 1 - self.recipe.centre_momentum)
 

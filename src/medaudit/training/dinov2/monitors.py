@@ -17,7 +17,8 @@ from medaudit.training.dinov2.recipe import Recipe
 
 _SEEN = 2_048  # frames that the monitors look at, at most
 _BATCH = 128
-_LATE = 0.2  # share of the steps after which a loss on the plateau is not the beginning any more
+_LATE = 0.2  # share of the steps after which a loss on the plateau, or one feature for all, is no beginning any more
+_SOON = 50  # steps that come before any verdict, however short the training is
 _NEIGHBOURS = 20
 
 
@@ -102,15 +103,23 @@ def _knn(cls: Tensor, probe: OnlineProbe) -> float:
 def alarm(recipe: Recipe) -> Callable[[Mapping[str, float]], None]:
     """Return what ends a training that has collapsed, or has never begun to learn; it raises DataError."""
     plateau = math.log(recipe.prototypes)
+    late, epoch = max(_LATE * recipe.steps, _SOON), recipe.steps // recipe.epochs
 
     def check(row: Mapping[str, float]) -> None:
+        if row["step"] < late:
+            return  # with LayerScale near 0 a fresh net's class tokens are all alike, as if they had collapsed
         at = f"at step {int(row['step'])} of {recipe.steps}"
         if row.get("val_rankme", math.inf) < 1.5 or row.get("val_spread", math.inf) < 1e-4:
             raise DataError(
                 f"the training has collapsed {at}: all images have one feature (RankMe {row['val_rankme']:.2f}); "
                 "lower the learning rate, or raise the weight of KoLeo; the last checkpoint is from before"
             )
-        if row["step"] >= _LATE * recipe.steps and row["dino"] > 0.995 * plateau:
+        if row["dino"] < 0.01 * plateau:
+            raise DataError(
+                f"the training has collapsed {at}: all images have one prototype (DINO loss {row['dino']:.3f}); use "
+                "Sinkhorn-Knopp, or a lower learning rate; the last checkpoint is from before"
+            )
+        if row["step"] - epoch >= late and row["dino"] > 0.995 * plateau:  # a mean over the epoch
             raise DataError(
                 f"the training does not learn {at}: its DINO loss is {row['dino']:.3f}, and {plateau:.3f} is that of "
                 "guessing (ln K); use fewer prototypes, a lower teacher temperature or BatchNorm in the head"

@@ -40,9 +40,9 @@ def groups_of(
         rate = layer_decay ** (depth + 1 - layer_of(name, depth))
         if name.startswith("patch_embed"):
             rate *= patch_embed
-        groups.setdefault((rate, _decays(name), False), []).append(parameter)
+        groups.setdefault((rate, _decays(name, parameter), False), []).append(parameter)
     for name, parameter in head.named_parameters():
-        groups.setdefault((1.0, _decays(name), name.startswith("last_layer")), []).append(parameter)
+        groups.setdefault((1.0, _decays(name, parameter), name.startswith("last_layer")), []).append(parameter)
     return [
         {"params": parameters, "rate": rate, "decay": decay, "last": last}
         for (rate, decay, last), parameters in groups.items()
@@ -56,5 +56,6 @@ def set_rates(groups: Sequence[dict[str, Any]], rate: float, decay: float, last:
         group["weight_decay"] = decay * group["decay"]
 
 
-def _decays(name: str) -> float:
-    return 0.0 if name.endswith(".bias") or "norm" in name or "gamma" in name else 1.0
+def _decays(name: str, parameter: nn.Parameter) -> float:
+    # Of one axis: biases, norms and LayerScale under any name; a BatchNorm in the head is called mlp.1.
+    return 0.0 if parameter.ndim == 1 or name.endswith(".bias") else 1.0

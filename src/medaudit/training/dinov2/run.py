@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from medaudit.errors import DataError
 from medaudit.networks.backbones import Preprocessing, save_backbone
@@ -45,7 +48,7 @@ def pretrain(
 
     Goes on where it was stopped, to the same bits. A step follows from the seed and its number, for any number of
     processes. Raises DataError for fewer frames than a batch, for a loss that is not finite (naming the frames), for a
-    training that collapses or stays on the plateau, and for a folder with another architecture.
+    training that collapses or stays on the plateau, and for a folder with another recipe (naming what differs).
     """
     folder = Path(folder)
     chosen = np.arange(len(frames.images)) if rows is None else np.asarray(rows)
@@ -55,6 +58,8 @@ def pretrain(
         )
     settings = recipe.settings(seed, device=device, devices=devices, nodes=nodes, strategy=strategy, workers=workers)
     recipe = replace(recipe, steps=settings.epochs * (settings.epoch_steps or 1))
+    if _first_of(devices * nodes):
+        _same_recipe(folder / "training" / "recipe.json", recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = DinoV2(recipe)
@@ -79,16 +84,61 @@ def pretrain(
     backbone = model.teacher.backbone
     channels = recipe.shape.channels
     samples = recipe.steps * recipe.batch_size
-    save_backbone(
-        folder, backbone,
-        Preprocessing(
-            recipe.crops.global_side, channels, (frames.mean,) * channels, (frames.std,) * channels, frames.framing
-        ),
-        about={
-            "title": f"own DINOv2, {len(chosen):,} frames",
-            "trained_on": f"{len(chosen):,} unlabelled frames of {frames.folder.name}, {samples:,} samples seen",
-            "frames": len(chosen),
-            "samples": samples,
-        },
-    )  # fmt: skip
+    if _first_of(devices * nodes):
+        save_backbone(
+            folder, backbone,
+            Preprocessing(
+                recipe.crops.global_side, channels, (frames.mean,) * channels, (frames.std,) * channels, frames.framing
+            ),
+            about={
+                "title": f"own DINOv2, {len(chosen):,} frames",
+                "trained_on": f"{len(chosen):,} unlabelled frames of {frames.folder.name}, {samples:,} samples seen",
+                "frames": len(chosen),
+                "samples": samples,
+            },
+        )  # fmt: skip
     return Pretrained(folder, trained.history, len(chosen), samples)
+
+
+def _same_recipe(path: Path, recipe: Recipe) -> None:
+    """Leave the recipe in ``path`` where none is yet; raise DataError with the first number that differs."""
+    ours = json.dumps(recipe.record(), indent=1).encode()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        theirs = path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise checkpoint.cannot_write(path, error) from None
+    if theirs is None:
+        checkpoint.replace(path, ours)
+    elif theirs != ours:
+        try:
+            before = _flat(json.loads(theirs))
+        except (ValueError, AttributeError):
+            raise DataError(
+                f"{path} is damaged; choose another folder, or remove it if the recipe is the same"
+            ) from None
+        now = _flat(json.loads(ours))
+        name = next((name for name in now | before if before.get(name) != now.get(name)), None)
+        if name is not None:
+            raise DataError(
+                f"{path.parent} holds a pretraining of another recipe: {name} was {before.get(name)}, "
+                f"now {now.get(name)}; choose another folder"
+            )
+
+
+def _flat(record: dict[str, Any], of: str = "") -> dict[str, Any]:
+    """Return the numbers of a record under names like ``crops.locals``."""
+    found: dict[str, Any] = {}
+    for name, value in record.items():
+        found |= _flat(value, f"{of}{name}.") if isinstance(value, dict) else {f"{of}{name}": value}
+    return found
+
+
+def _first_of(processes: int) -> bool:
+    """Return whether this process is the one that writes; alone it is, whatever a launcher calls it."""
+    if processes == 1:
+        return True
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank() == 0
+    names = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # what launchers say before the processes have met
+    return all(int(os.environ.get(name, "0")) == 0 for name in names)

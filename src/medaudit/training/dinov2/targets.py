@@ -9,11 +9,15 @@ from torch.nn import functional as F
 
 
 def mean_logits(points: Tensor, prototypes: Tensor) -> Tensor:
-    """Return the mean logits (K,) of points (n, D) over all processes: by linearity, the mean point's logits."""
+    """Return the mean logits (K,) of points (n, D) over all processes: by linearity, the mean point's logits.
+
+    In float32, also where the training's products are not: a centre gathers what a step leaves.
+    """
     sums = torch.cat([points.float().sum(0), points.new_tensor([len(points)], dtype=torch.float32)])
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(sums)
-    return prototypes.float() @ (sums[:-1] / sums[-1].clamp(min=1.0))
+    with torch.autocast(device_type=points.device.type, enabled=False):
+        return prototypes.float() @ (sums[:-1] / sums[-1].clamp(min=1.0))
 
 
 @torch.no_grad()
@@ -57,5 +61,5 @@ def koleo(features: Tensor, eps: float = 1e-8) -> Tensor:
     with torch.autocast(device_type=features.device.type, enabled=False):
         z = F.normalize(features.float(), dim=-1, eps=eps)
         with torch.no_grad():
-            near = (z @ z.T).fill_diagonal_(-1.0).argmax(1)
+            near = (z @ z.T).fill_diagonal_(-2.0).argmax(1)  # below an opposite one's -1
         return -torch.log(F.pairwise_distance(z, z[near], p=2, eps=eps) + eps).mean()
