@@ -9,6 +9,7 @@ import torch
 from medaudit.networks.vit import ViTShape
 from medaudit.training.dinov2.crops import draw
 from medaudit.training.dinov2.model import DinoV2, Objective
+from medaudit.training.dinov2.monitors import watching
 from medaudit.training.dinov2.recipe import PRESETS
 from medaudit.training.loop import train
 from medaudit.training.sampling import TrainingData
@@ -33,6 +34,7 @@ def main() -> None:
     train(
         DinoV2(recipe), objective.loss_of, TrainingData([str(i) for i in range(20)], load),
         recipe.settings(0, devices=devices, strategy=strategy), folder=folder, steering=objective.steering(),
+        validate=watching(recipe, images, 0.5, 0.3, None),
     )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from medaudit.errors import UsageError
 
 def pretrain(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[RUN OUT]", help="With --export: what is read, what is written.")
+        list[Path] | None,
+        typer.Argument(metavar="[RUN]", help="With --export: the run that is read, and the folder that is written."),
     ] = None,
     images: Annotated[
         Path | None,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from medaudit.cli import options
+from medaudit.errors import UsageError
 
 
 def probe(
@@ -83,9 +84,10 @@ def probe(
 
     column = None if split[:1].isdigit() or split.startswith(".") else split
     settings = ProbeSettings(
-        own=tuple(backbone), task=task, against=tuple(name for name in against.split(",") if name), scratch=scratch,
+        own=tuple(backbone), task=task,
+        against=tuple(name.strip() for name in against.split(",") if name.strip()), scratch=scratch,
         head=head, head_steps=head_steps, side=side,
-        shots=tuple(int(x) for x in sources.numbers(shots, "--shots")) if shots else (), draws=draws,
+        shots=_whole(shots, "--shots"), draws=draws,
         shares=sources.shares(split) if column is None else (0.6, 0.15, 0.25), split_column=column, margin=margin,
         resamples=resamples, min_patients=min_patients, seeds=seeds, seed=seed, device=device,
     )  # fmt: skip
@@ -97,3 +99,11 @@ def probe(
     result = probe_cohort(cohort, settings, out=out, jobs=jobs, progress=not quiet)
     first = [f for f in result.findings if f.id.startswith(("not_worth_it", "leak"))]
     show.findings(result.findings, out=out, json=json, quiet=quiet, first=first)
+
+
+def _whole(text: str, option: str) -> tuple[int, ...]:
+    """Return whole numbers from ``5,20``; none from an empty text."""
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise UsageError(f"{option} {text}: expected whole numbers with commas, as 5,20") from None

@@ -90,7 +90,7 @@ class Backbone:
     def patches(self, images: np.ndarray) -> np.ndarray | None:
         """Return the patches' features (N, rows, columns, d) float32 of the same images.
 
-        A CNN's are its last map with         cells of 16 pixels. ``None`` where there are none.
+        A CNN's are its last map with cells of 16 pixels. ``None`` where there are none.
         """
         found = []
         for some in self._seen(images):

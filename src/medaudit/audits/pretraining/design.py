@@ -50,12 +50,18 @@ def plan(cohort: Cohort, settings: ProbeSettings) -> Plan:
     if left_out:
         notes.append(f"{left_out:,} cases without a known {settings.task} are not used.")
     part = _dealt(cohort, patients, codes, settings)
+    return complete(Plan(settings.task, classes, codes, part, patients, tuple(notes)))
+
+
+def complete(found: Plan) -> Plan:
+    """Return the plan; DataError where a part has no case of a class."""
     for p, name in enumerate(("training", "validation", "test")):
-        inside = codes[(part == p) & (codes >= 0)]
-        missing = [classes[c] for c in range(len(classes)) if not (inside == c).any()]
+        missing = sorted(set(range(len(found.classes))) - set(found.codes[found.rows(p)].tolist()))
         if missing:
-            raise DataError(f"no {name} case of {settings.task} '{missing[0]}'; give another --seed or --split")
-    return Plan(settings.task, classes, codes, part, patients, tuple(notes))
+            raise DataError(
+                f"no {name} case of {found.task} '{found.classes[missing[0]]}'; give another --seed or --split"
+            )
+    return found
 
 
 def _dealt(cohort: Cohort, patients: np.ndarray, codes: np.ndarray, settings: ProbeSettings) -> np.ndarray:
@@ -69,8 +75,9 @@ def _dealt(cohort: Cohort, patients: np.ndarray, codes: np.ndarray, settings: Pr
             f"case {cohort.case_ids[row]}: {settings.split_column} is '{cohort.column(settings.split_column)[row]}'; "
             "expected train, val or test"
         )
-    for p in set(patients):
-        several = set(part[patients == p].tolist()) if len(cohort) < 20_000 else {0}
-        if len(several) > 1:
-            raise DataError(f"patient {p} is in several parts of {settings.split_column}; a test would not be one")
+    who, code = np.unique(patients, return_inverse=True)
+    parts = np.bincount(np.unique(code * 3 + part) // 3)
+    if (parts > 1).any():
+        p = who[int((parts > 1).argmax())]
+        raise DataError(f"patient {p} is in several parts of {settings.split_column}; a test would not be one")
     return part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -38,9 +39,8 @@ def _answer(result: Study, own: Judged, measure: str) -> Draft:
     )
     if result.patients < s.min_patients:
         return insufficient(
-            f"{WORTH}:{own.contender.name}:{result.plan.task}", question,
-            f"There are {result.patients} test patients, fewer than {s.min_patients}: these data cannot tell.",
-            _groups(result, [own]), len(result.test),
+            f"{WORTH}:{slug(own.contender.name)}:{result.plan.task}", question, _few(result), _groups(result, [own]),
+            len(result.test),
         )  # fmt: skip
     gains = {other.contender.title: result.gain(own, other, measure) for other in result.others}
     title, hardest = min(gains.items(), key=lambda pair: pair[1].value)
@@ -48,7 +48,8 @@ def _answer(result: Study, own: Judged, measure: str) -> Draft:
     # Better than every one is shown at the level of each test; no worse than the margin against some one is not.
     one = "one training: its interval is of patients alone" if len(own.case) == 1 else f"{len(own.case)} trainings"
     return Draft(
-        f"{WORTH}:{own.contender.name}:{result.plan.task}", question, _groups(result, [own, *result.others]), hardest,
+        f"{WORTH}:{slug(own.contender.name)}:{result.plan.task}", question, _groups(result, [own, *result.others]),
+        hardest,
         lambda adjusted: (verdict, claim),
         rests_on=(
             f"the hardest opponent is {title}; estimate: own minus that one",
@@ -66,9 +67,9 @@ def verdict_of(own: str, gains: Mapping[str, Estimate], margin: float, measure: 
     worst = [(name, gain) for name, gain in gains.items() if gain.high < margin]
     if worst:
         name, gain = min(worst, key=lambda pair: pair[1].high)
+        more = "worse than" if gain.high < 0 else f"not better by {margin:g} than"
         return "supported", (
-            f"Not worth it: {own} is not better than {name} by {margin:g} {said} "
-            f"({gain.value:+.3f}, {gain.low:+.3f} to {gain.high:+.3f})."
+            f"Not worth it: {own} is {more} {name} in {said} ({gain.value:+.3f}, {gain.low:+.3f} to {gain.high:+.3f})."
         )
     name, gain = min(gains.items(), key=lambda pair: pair[1].low)
     if gain.low > 0:
@@ -85,6 +86,11 @@ def verdict_of(own: str, gains: Mapping[str, Estimate], margin: float, measure: 
 def _against(result: Study, own: Judged, other: Judged, measure: str) -> Draft:
     gain = result.gain(own, other, measure)
     margin, a, b = result.settings.margin, own.contender.title, other.contender.title
+    name, question = f"no_gain:{slug(own.contender.name)}:{slug(other.contender.name)}:{result.plan.task}", (
+        f"Is {a} no better than {b} for {words.task(result)}?"
+    )  # fmt: skip
+    if result.patients < result.settings.min_patients:
+        return insufficient(name, question, _few(result), _groups(result, [own, other]), len(result.test))
 
     def judge(adjusted: Estimate) -> tuple[Verdict, str]:
         numbers = f"{gain.value:+.3f} {words.measure(measure)} ({gain.low:+.3f} to {gain.high:+.3f})"
@@ -95,37 +101,54 @@ def _against(result: Study, own: Judged, other: Judged, measure: str) -> Draft:
             return "supported", f"{a} is {more} {b}: {numbers}."
         return "insufficient", f"These data cannot tell whether {a} is better than {b}: {numbers}."
 
-    return Draft(
-        f"no_gain:{own.contender.name}:{other.contender.name}:{result.plan.task}",
-        f"Is {a} no better than {b} for {words.task(result)}?",
-        _groups(result, [own, other]), gain, judge, rests_on=words.rests(result),
-    )  # fmt: skip
+    return Draft(name, question, _groups(result, [own, other]), gain, judge, rests_on=words.rests(result))
+
+
+def _few(result: Study) -> str:
+    least = result.settings.min_patients
+    return f"There are {result.patients} test patients, fewer than {least}: these data cannot tell."
 
 
 def _leaks(overlaps: Overlaps) -> Iterator[Draft]:
     for kind, found in overlaps.found.items():
+        verdict: Verdict
         estimate = Estimate(
             "share of the test images", found.share, n=overlaps.test, method="hash, and correlation of near ones"
         )
-        verdict: Verdict = "supported" if found.ids else "refuted"
-        some = f", as {found.ids[0]}" if found.ids else ""
+        same, alike, of = len(found.identical), len(found.alike), overlaps.test
+        some = f", as {(found.identical or found.alike)[0]}" if same + alike else ""
+        near = f", and {alike} look like one" if same and alike else ""
         if kind == "pretraining":
-            claim = (
-                f"{len(found.ids)} of {overlaps.test} test images were in the pretraining{some}: what is said of them "
-                "is transductive." if found.ids else "No test image was in the pretraining."
-            )  # fmt: skip
             question = "Has the pretraining seen test images?"
-        else:
-            claim = (
-                f"{len(found.ids)} test images are copies of training images of another patient{some}."
-                if found.ids
-                else "No test image is a copy of another patient's training image."
+            none, one = "No test image was in the pretraining.", "an image of the pretraining"
+            there = (
+                f"{same} of {of} test images were in the pretraining{some}{near}: what is said of them is transductive."
             )
+        else:
             question = "Are test images copies of training images?"
+            none, one = (
+                "No test image is a copy of another patient's training image.",
+                "another patient's training image",
+            )
+            there = f"{same} of {of} test images are copies of another patient's training images{some}{near}."
+        if same:
+            verdict, claim = "supported", there
+        elif alike:
+            verdict, claim = (
+                "insufficient",
+                f"{alike} of {of} test images look like {one}{some}: look if they are copies.",
+            )
+        else:
+            verdict, claim = "refuted", none
         yield Draft(
             f"leak:{kind}", question, {}, estimate, _always(verdict, claim),
             rests_on=("identical pixels, or 64-bit hashes within 4 bits and a correlation of 0.98",),
         )  # fmt: skip
+
+
+def slug(name: str) -> str:
+    """Return a name as part of an id."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _always(verdict: Verdict, claim: str) -> Judge:

@@ -99,7 +99,7 @@ def _comparison(result: Study) -> Section:
         f"Test {said} of the same probe on each; whiskers hold for other patients and other seeds.",
         figures=[
             Figure(
-                figures.forest(rows, title=f"{said.capitalize()} by contender", measure=said),
+                figures.forest(rows, title=f"{said[0].upper()}{said[1:]} by contender", measure=said),
                 f"{said} by contender", "A row a contender, with its interval.",
             )
         ],
@@ -181,9 +181,10 @@ def in_colours(backbone: Backbone, images: np.ndarray) -> bytes | None:
 
 def _methods(result: Study) -> str:
     s = result.settings
+    dealt = ", ".join(f"{x:g}" for x in s.shares) if s.split_column is None else f"by the column {s.split_column}"
     names = "; ".join(f"{one.contender.title} ({one.contender.trained_on})" for one in result.judged)
     return (
-        f"Patients were dealt to training, validation and test ({', '.join(f'{x:g}' for x in s.shares)}); "
+        f"Patients were dealt to training, validation and test ({dealt}); "
         f"{'; '.join(words.rests(result))}. Contenders: {names}. medaudit {__version__}. Intervals: variance of the "
         "mean under resampled patients plus variance between trainings, Student's t with Satterthwaite's degrees of "
         "freedom. "
@@ -202,8 +203,11 @@ def _limits(result: Study, overlaps: Overlaps, cohort: Cohort) -> list[str]:
     if "pretraining" not in overlaps.found:
         said.append("What the own models were pretrained on is not in their folders: that test images were among it "
                     "was not looked for.")  # fmt: skip
+    notes: dict[str, list[str]] = {}
     for one in result.judged:
-        said += [f"{one.contender.title}: {note}" for note in one.notes]
+        for note in one.notes:
+            notes.setdefault(note, []).append(one.contender.title)
+    said += [note if len(titles) > 1 else f"{titles[0]}: {note}" for note, titles in notes.items()]
     if any(len(one.case) == 1 for one in result.own):
         said.append("There is one pretraining: another seed may give another answer, and no interval here holds that.")
     return said

@@ -26,9 +26,10 @@ from medaudit.training.dinov2.recipe import Recipe
 from medaudit.training.dinov2.run import Pretrained, pretrain
 from medaudit.training.frame_files import files_of
 from medaudit.training.frames import Frames, open_frames, shrink
-from medaudit.training.leaks import of_frames, within
+from medaudit.training.leaks import Fingerprints, of_frames, within
 
 _COMPARED = 100_000  # frames, all with all: more would take longer than a training
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # what launchers say before the processes have met
 _PATIENCE = 3_600  # seconds that other processes wait for the first one's frames
 
 
@@ -63,8 +64,8 @@ def pretrain_images(
     None comes back. Raises UsageError and DataError as its parts do.
     """
     chosen = where or Where()
-    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) > 0:
-        _train(_awaited(out / FRAMES), recipe, out, seed, None, chosen, progress=False)
+    if any(int(os.environ.get(name, "0")) > 0 for name in _RANKS):
+        _train(_awaited(source, out / FRAMES), recipe, out, seed, None, chosen, progress=False)
         return None
     settings: dict[str, Any] = {
         "recipe": recipe.record(), "seed": seed, "patient": patient, "knn": knn,
@@ -88,13 +89,23 @@ def findings(frames: Frames, recipe: Recipe, done: Pretrained) -> list[Finding]:
     plateau, width = math.log(recipe.prototypes), recipe.shape.dim
     loss, rank = last["dino"], last["val_rankme"]
     said = f"its DINO loss is {loss:.2f} nats, that of guessing {plateau:.2f}"
+    prints = of_frames(frames)
     few = len(frames.images) <= _COMPARED
-    twice = within(of_frames(frames)) if few else []
-    if not few:
-        copies: tuple[Verdict, str] = "insufficient", f"Copies are not looked for among over {_COMPARED:,} frames."
+    twice = within(prints) if few else []
+    same = _under_several(prints)
+    if same:
+        names = ", ".join(same[0][:3])
+        copies: tuple[Verdict, str] = "supported", f"{len(same)} images are under several patients, the first: {names}."
+    elif not few:
+        copies = "insufficient", f"Images that look alike are not looked for among over {_COMPARED:,} frames."
     elif twice:
         names = ", ".join(twice[0][0][:3])
-        copies = "supported", f"{len(twice)} groups of copies span patients, the first: {names}."
+        copies = (
+            "insufficient",
+            (f"{len(twice)} groups of images look alike over patients, the first: {names}; look if they are copies."),
+        )
+    elif frames.table["patient_id"].null_count() == frames.table.height:
+        copies = "insufficient", "No patient is known: copies under several patients cannot be told."
     else:
         copies = "refuted", "No image is there under two patients."
     drafts = [
@@ -117,6 +128,16 @@ def findings(frames: Frames, recipe: Recipe, done: Pretrained) -> list[Finding]:
         ),
     ]  # fmt: skip
     return conclude(drafts)
+
+
+def _under_several(prints: Fingerprints) -> list[list[str]]:
+    """Return the groups of identical frames that stand under several known patients."""
+    groups: dict[str, tuple[list[str], set[str]]] = {}
+    for name, patient, sha256 in zip(prints.ids, prints.patients, prints.sha256, strict=True):
+        ids, patients = groups.setdefault(sha256, ([], set()))
+        ids.append(name)
+        patients |= {patient} - {None}  # type: ignore[arg-type]
+    return [ids for ids, patients in groups.values() if len(patients) > 1]
 
 
 def _draft(name: str, question: str, estimate: Estimate, answer: tuple[Verdict, str]) -> Draft:
@@ -146,7 +167,9 @@ def _probe(source: str | Path | Cohort, frames: Frames, knn: str | None) -> Onli
     return OnlineProbe(rows, [code[names[i]] for i in rows], [patient[names[i]] for i in rows])
 
 
-def _awaited(folder: Path) -> Frames:
+def _awaited(source: str | Path | Cohort, folder: Path) -> Frames:
+    if not isinstance(source, Cohort) and (Path(source) / "frames.json").is_file():
+        return open_frames(Path(source))
     end = time.monotonic() + _PATIENCE
     while not (folder / "frames.json").is_file():
         if time.monotonic() > end:

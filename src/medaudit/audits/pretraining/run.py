@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import re
 from collections.abc import Iterator, Sequence
@@ -16,15 +17,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from medaudit.audits.labels_run import fingerprint
-from medaudit.audits.pretraining.contenders import Contender, contenders
-from medaudit.audits.pretraining.design import Plan, plan
+from medaudit.audits.pretraining.contenders import Contender, contenders, identity
+from medaudit.audits.pretraining.design import Plan, complete, plan
 from medaudit.audits.pretraining.findings import findings
 from medaudit.audits.pretraining.overlaps import overlaps_of
 from medaudit.audits.pretraining.page import page
 from medaudit.audits.pretraining.scratch import from_scratch, shape_of
 from medaudit.audits.pretraining.settings import ProbeSettings
 from medaudit.audits.pretraining.study import Judged, Study, classified, segmented, study_of
-from medaudit.cohort import Cohort, read_mask
+from medaudit.cohort import EMPTY, Cohort, read_mask
 from medaudit.errors import DataError, UsageError
 from medaudit.report import Finding, Run
 from medaudit.training.checkpoint import replace as write_file
@@ -55,16 +56,18 @@ def probe_cohort(
     """
     design = plan(cohort, settings)
     several = [*contenders(settings), *extra]
+    _asked(settings, several)
     inputs = {"cases": fingerprint(cohort)}
-    for where in settings.own:
-        record = Path(where) / "backbone.json"
-        inputs[f"backbone {Path(where).name}"] = _sha(record) if record.is_file() else str(where)
+    for one in several:
+        if any(backbone.net is not None for backbone in one.backbones):
+            told = "|".join(identity(backbone) for backbone in one.backbones)
+            inputs[f"backbone {one.name}"] = hashlib.sha256(told.encode()).hexdigest()
     kept = {**asdict(settings), "torch": importlib.metadata.version("torch")}
     with Run.open(out, verb="probe", settings=kept, inputs=inputs) as run:
         frames = shrink(cohort, out / "squares", side=settings.side, jobs=jobs)
         design, at = _known(design, cohort, frames)
         images = np.asarray(frames.images)[at]
-        result = compare(design, settings, several, images, out, cohort=cohort, mark=str(inputs), progress=progress)
+        result = compare(design, settings, several, images, out, cohort=cohort, progress=progress)
         seen = overlaps_of(settings.own, frames, design, at)
         answers = findings(result, seen)
         run.write_measurements(_frame(result, cohort))
@@ -77,10 +80,11 @@ def probe_cohort(
 
 def compare(
     design: Plan, settings: ProbeSettings, several: list[Contender], images: np.ndarray, out: Path, *,
-    cohort: Cohort | None = None, mark: str = "", progress: bool = True,
+    cohort: Cohort | None = None, progress: bool = True,
 ) -> Study:  # fmt: skip
     """Return the comparison of contenders on squares ``images`` (n, S, S) uint8; features and heads stay in ``out``."""
     masks = _masks(design, settings, cohort, images) if settings.segments and cohort is not None else None
+    mark = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
     judged: list[Judged] = []
     with _shown(progress, len(several) + bool(settings.scratch)) as step:
         for one in several:
@@ -91,14 +95,30 @@ def compare(
                 made = segmented(one, design, settings, images, masks, folder, mark)
                 if made is not None:
                     judged.append(made)
+                elif one.own:
+                    raise UsageError(f"{one.title} has no patches that could be segmented by; give another --backbone")
+                else:
+                    note = f"{one.title} has no patches, so it is no opponent here."
+                    design = replace(design, notes=(*design.notes, note))
             step()
         shape = shape_of(settings.own) if settings.scratch else None
         if shape is not None and masks is None:
-            judged.append(from_scratch(shape, design, settings, images, out / "scratch"))
+            told = hashlib.sha256(mark.encode() + design.codes.tobytes()).hexdigest()[:16]
+            judged.append(from_scratch(shape, design, settings, images, out / "scratch" / told))
             step()
-    if not any(not one.contender.own for one in judged):
-        raise UsageError("there is nobody to compare with; give --against at least once")
+    if all(one.contender.own for one in judged):
+        raise UsageError("no opponent has patches; give --against lite0, random or another backbone")
     return study_of(design, settings, judged)
+
+
+def _asked(settings: ProbeSettings, several: list[Contender]) -> None:
+    """Raise UsageError for a comparison with nobody, and for nets from scratch that cannot be made."""
+    if settings.scratch and settings.segments:
+        raise UsageError("--scratch is of classes; leave it out where masks are predicted")
+    if settings.scratch and shape_of(settings.own) is None:
+        raise UsageError("--scratch needs a --backbone that `medaudit pretrain` made: its record says the net's shape")
+    if not settings.scratch and all(one.own for one in several):
+        raise UsageError("there is nobody to compare with; give --against at least once")
 
 
 def _known(design: Plan, cohort: Cohort, frames: Frames) -> tuple[Plan, np.ndarray]:
@@ -114,6 +134,7 @@ def _known(design: Plan, cohort: Cohort, frames: Frames) -> tuple[Plan, np.ndarr
         design = replace(design, codes=np.where(lost, -1, design.codes), notes=(*design.notes, note))
         if not len(design.rows(2)):
             raise DataError(f"no test image is left; {note}")
+        complete(design)
     return design, np.maximum(at, 0)
 
 
@@ -124,7 +145,7 @@ def _masks(design: Plan, settings: ProbeSettings, cohort: Cohort, images: np.nda
     role = cohort.roles[settings.role]
     for i, case in enumerate(cohort.cases(settings.role)):
         path = case.files[settings.role]
-        if design.codes[i] < 0 or path is None or str(path).startswith("empty"):
+        if design.codes[i] < 0 or path is None or str(path) == EMPTY:
             continue
         mask = read_mask(path, label=role.label, fill=role.fill, spacing_mm=case.spacing_mm).array
         if mask.ndim != 2:
@@ -171,9 +192,3 @@ def _frame(result: Study, cohort: Cohort) -> pl.DataFrame:
         for one in result.judged
         for seed, values in enumerate(one.case)
     )  # fmt: skip
-
-
-def _sha(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from medaudit.errors import UsageError
@@ -45,8 +46,10 @@ class ProbeSettings:
             raise UsageError("nothing to probe; give --backbone at least once")
         if self.head not in HEADS:
             raise UsageError(f"no head is called '{self.head}'; there are: {', '.join(HEADS)}")
-        if len(self.shares) != 3 or min(self.shares) <= 0:
+        if len(self.shares) != 3 or not all(0 < share < math.inf for share in self.shares):
             raise UsageError("--split needs three shares above 0: training, validation, test, as 0.6,0.15,0.25")
+        if not 0 <= self.margin < 1:
+            raise UsageError(f"--margin is {self.margin:g}; expected from 0 to 1, as 0.02")
         if any(shots < 1 for shots in self.shots):
             raise UsageError(f"--shots has {min(self.shots)}; expected 1 or more")
         for name, least in (("draws", 1), ("seeds", 1), ("side", 16), ("head_steps", 1), ("scratch", 0)):

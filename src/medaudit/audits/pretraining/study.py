@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from medaudit.audits.pretraining.contenders import Contender, features_of, patches_of
+from medaudit.audits.pretraining.contenders import Contender, features_of, identity, patches_of
 from medaudit.audits.pretraining.design import Plan
 from medaudit.audits.pretraining.settings import ProbeSettings
+from medaudit.networks.backbones import Backbone
 from medaudit.networks.dense_heads import build_dense_head
 from medaudit.statistics import Estimate, two_level
 from medaudit.statistics.patients import patient_weights
 from medaudit.training.probes.areas import dice_of_images
 from medaudit.training.probes.dense import DENSE, dense_areas, fit_dense
-from medaudit.training.probes.episodes import episodes, few_shot
+from medaudit.training.probes.episodes import Episodes, episodes, few_shot
 from medaudit.training.probes.knn import knn
 from medaudit.training.probes.logistic import logistic_probabilities, logistic_probe
 from medaudit.training.probes.measures import measure_draws, measures
@@ -125,8 +127,14 @@ def classified(
         notes += [note for note in probe.notes if note not in notes]
     return of_probabilities(
         contender, plan, settings, np.stack(probabilities), np.array(near),
-        {s: np.stack(values) for s, values in shots.items()}, (*notes, *(n for d in drawn.values() for n in d.notes)),
+        {s: np.stack(values) for s, values in shots.items()}, (*notes, *_short_of(drawn)),
     )  # fmt: skip
+
+
+def _short_of(drawn: Mapping[int, Episodes]) -> list[str]:
+    """Return one sentence where few-shot draws are not what was asked for."""
+    said = [note for one in drawn.values() for note in one.notes]
+    return [f"{len(said)} few-shot draws had to do with less, the first: {said[0]}"] if said else []
 
 
 def of_probabilities(
@@ -186,7 +194,7 @@ def segmented(
             patch=max(1, masks.shape[1] // maps.shape[2]), seed=settings.seed + k,
         )  # fmt: skip
         fit_dense(
-            head, maps[:, None], masks, train.tolist(), 2, recipe, folder / f"head-{_slug(contender.name)}-{k}",
+            head, maps[:, None], masks, train.tolist(), 2, recipe, folder / _head(backbone, masks, mark, k),
             seed=settings.seed + k, validation_rows=validation.tolist(), device=settings.device,
         )  # fmt: skip
         dice.append(dice_of_images(dense_areas(head, maps[:, None], masks, test.tolist(), 2))[:, 1])
@@ -201,5 +209,7 @@ def segmented(
     )
 
 
-def _slug(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in name)[-60:]
+def _head(backbone: Backbone, masks: np.ndarray, mark: str, k: int) -> str:
+    """Return the folder of a head: another one for other weights, images or masks."""
+    told = f"{identity(backbone)}|{mark}|{hashlib.sha256(np.ascontiguousarray(masks).data).hexdigest()}"
+    return f"head-{hashlib.sha256(told.encode()).hexdigest()[:16]}-{k}"

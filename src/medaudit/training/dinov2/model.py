@@ -66,13 +66,18 @@ class DinoV2(nn.Module):
         return self
 
     def forward(
-        self, global_views: Tensor, local_views: Tensor, masks: Tensor, temperature: float
-    ) -> dict[str, Tensor]:
+        self, global_views: Tensor, local_views: Tensor | None = None, masks: Tensor | None = None,
+        temperature: float = 1.0,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Return ``loss`` and its parts, and the teacher's mean entropy in nats.
 
         ``global_views`` (2 B, C, H, W), all first ones before all second ones; ``local_views`` (L * B, C, h, w), crop
-        by crop; ``masks`` (2 B, patches). In training the centres move, after they were used.
+        by crop; ``masks`` (2 B, patches). In training the centres move, after they were used. With images alone:
+        the teacher's ``cls`` and mean ``patch`` (N, d), by this way because sharded weights are gathered on it alone.
         """
+        if local_views is None or masks is None:
+            tokens = self.teacher.backbone(global_views)
+            return {"cls": tokens.cls, "patch": tokens.patches.mean(1)}
         r = self.recipe
         n, locals_ = len(global_views) // 2, len(local_views) // max(1, len(global_views) // 2)
         rows, columns = torch.nonzero(masks, as_tuple=True)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from medaudit.errors import DataError
-from medaudit.networks.vit import ViT
 from medaudit.training.dinov2.recipe import Recipe
 
 _SEEN = 2_048  # frames that the monitors look at, at most
@@ -55,15 +54,17 @@ def resized(images: np.ndarray, side: int, mean: float, std: float) -> Tensor:
 
 
 @torch.no_grad()
-def features(backbone: ViT, images: np.ndarray, side: int, mean: float, std: float) -> tuple[Tensor, Tensor]:
-    """Return class tokens and mean patch tokens (n, d) of whole frames, float32, on the CPU."""
-    device = next(backbone.parameters()).device
+def features(
+    model: nn.Module, channels: int, images: np.ndarray, side: int, mean: float, std: float
+) -> tuple[Tensor, Tensor]:
+    """Return the teacher's class tokens and mean patch tokens (n, d) of whole frames, float32, on the CPU."""
+    device = next(model.parameters()).device
     cls, patches = [], []
     for i in range(0, len(images), _BATCH):
         x = resized(images[i : i + _BATCH], side, mean, std).to(device)
-        tokens = backbone(x.expand(-1, backbone.shape.channels, -1, -1))
-        cls.append(tokens.cls.float().cpu())
-        patches.append(tokens.patches.float().mean(1).cpu())
+        seen = model(x.expand(-1, channels, -1, -1))
+        cls.append(seen["cls"].float().cpu())
+        patches.append(seen["patch"].float().cpu())
     return torch.cat(cls), torch.cat(patches)
 
 
@@ -77,12 +78,13 @@ def watching(
     chosen = np.unique(np.linspace(0, len(images) - 1, min(_SEEN, len(images))).round().astype(int))
 
     def look(model: nn.Module) -> dict[str, float]:
-        backbone: ViT = model.teacher.backbone  # type: ignore[assignment,union-attr]
         side = recipe.crops.global_side
-        cls, patches = features(backbone, images[chosen], side, mean, std)
+        cls, patches = features(model, recipe.shape.channels, images[chosen], side, mean, std)
         found = {"rankme": rankme(cls), "rankme_patch": rankme(patches), "spread": float(cls.std(0).mean())}
         if probe is not None:
-            found["knn"] = _knn(features(backbone, images[list(probe.rows)], side, mean, std)[0], probe)
+            found["knn"] = _knn(
+                features(model, recipe.shape.channels, images[list(probe.rows)], side, mean, std)[0], probe
+            )
         return found
 
     return look

@@ -102,7 +102,8 @@ _TINY = Recipe(
     crops=CropLaw(48, 24, 2, local_scale=(0.15, 0.5), flip="h", strength=0.3, blur=(0.0, 0.3, 0.2), solarize=0.0),
     prototypes=128, hidden=256, bottleneck=64, batch_norm=True, centring="sinkhorn",
     teacher_temperature=(0.02, 0.02), momentum=0.98, batch_size=64, steps=4_000, learning_rate=5e-3,
-    weight_decay=(0.04, 0.04), layer_decay=1.0, patch_embed=1.0, precision="32-true", epochs=20, side=64, fidelity="fixed",
+    weight_decay=(0.04, 0.04), layer_decay=1.0, patch_embed=1.0, precision="32-true", epochs=20, side=64,
+    fidelity="fixed",
 )  # fmt: skip
 """Found by looking at a few hundred steps on simulated frames: the released numbers stay at ln K there."""
 

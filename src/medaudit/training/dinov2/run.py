@@ -92,7 +92,7 @@ def pretrain(
             ),
             about={
                 "title": f"own DINOv2, {len(chosen):,} frames",
-                "trained_on": f"{len(chosen):,} unlabelled frames of {frames.folder.name}, {samples:,} samples seen",
+                "trained_on": f"{len(chosen):,} unlabelled frames, {samples:,} samples seen",
                 "frames": len(chosen),
                 "samples": samples,
             },
