@@ -80,8 +80,9 @@ def pretrain(
         steering=replace(objective.steering(), check=alarm(recipe)),
         progress=progress,
     )
-    checkpoint.load_weights(model, trained.weights)  # whole ones, also where the training's were sharded
-    backbone = model.teacher.backbone
+    kept = DinoV2(recipe)  # a whole one: the training's may be cut over processes
+    checkpoint.load_weights(kept, trained.weights)
+    backbone = kept.teacher.backbone
     channels = recipe.shape.channels
     samples = recipe.steps * recipe.batch_size
     if _first_of(devices * nodes):
