@@ -529,7 +529,8 @@ def test_a_test_image_in_the_pretraining_is_found_and_named(
     design = plan(some, asked)
     rows = np.array([frames.table["frame_id"].to_list().index(name) for name in some.case_ids])
     found = overlaps_of(asked.own, frames, design, rows)
-    assert {*found.found["pretraining"].identical, *found.found["pretraining"].alike} == {"<b>first</b>", "second & last"}
+    seen = found.found["pretraining"]
+    assert {*seen.identical, *seen.alike} == {"<b>first</b>", "second & last"}
     assert found.found["pretraining"].share == 2 / len(design.rows(2))
     assert found.found["training"].share == 0
     assert "pretraining" not in overlaps_of(("hog",), frames, design, rows).found
