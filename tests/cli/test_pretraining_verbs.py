@@ -315,7 +315,7 @@ def probed(pretrained: Path) -> Path:
 
 def test_a_probe_stands_alone_and_answers(probed: Path) -> None:
     found = findings(probed)
-    title = "own DINOv2, 20 frames"
+    title = "own-dinov2-20-frames"
     assert set(found) == {
         f"not_worth_it:{title}:plane", f"no_gain:{title}:hog:plane", f"no_gain:{title}:pixels:plane",
         "leak:pretraining", "leak:training",
