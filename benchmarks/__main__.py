@@ -26,6 +26,8 @@ BENCHMARKS = {
     "calibration": ["--cohorts", "500"],
     "training_loop": [],
     "planted_causes": [],
+    "dinov2": [],
+    "probe_sweep": [],
     "ood_metrics": [],
     "uncertainty_scores": [],
     "slug": [],
