@@ -671,8 +671,8 @@ def same_work(sides: dict[str, Side]) -> list[str]:
         ours.ask("leave", path=path)
         found = peer.ask("differ", path=path)["found"]
     losses = ", ".join(f"{name} {found[name]:.0e}" for name in NAMES.values())
-    alike = all(abs(one[name] - other[name]) <= 1e-4 and found[name] <= 1e-4 for name in one)
-    if not (alike and found["gradients"] <= 1e-2 and found["centres"] <= 1e-4):
+    alike = all(abs(one[name] - other[name]) <= 1e-5 and found[name] <= 1e-5 for name in one)
+    if not (alike and found["gradients"] <= 1e-4 and found["centres"] <= 1e-5):
         raise SystemExit(f"the two do not do the same work: {apart}; {losses}; gradients {found['gradients']:.1e}")
     return [
         f"The same work: from the same tensors the losses differ by {apart}; of nets with the same weights, views and "
