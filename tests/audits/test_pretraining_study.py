@@ -475,6 +475,12 @@ def test_patches_that_know_the_mask_are_worth_it_and_what_has_none_is_no_opponen
     page = (out / "report.html").read_text()
     assert "hog has no patches, so it is no opponent here." in page
     assert "mean Dice of images" in page
+    # Where areas are summed large masks weigh more: another number, of the same cases, shown under its own name.
+    assert own.summed.shape == (3,)
+    assert own.summed.mean() > noise.summed.mean()
+    assert not np.allclose(own.summed, own.values["dice"], atol=1e-4)
+    assert "Dice of summed areas" in page
+    assert f">{own.summed.mean():.3f}<" in page
     table_of = pl.read_parquet(out / "measurements.parquet")
     assert table_of.height == 2 * 3 * len(result.study.test)
     heads = sorted(path.name for path in (out / "features").glob("head-*"))

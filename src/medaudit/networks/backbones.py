@@ -105,7 +105,7 @@ class Backbone:
         Smaller by the means of cells, larger bicubically.
         """
         how = self.preprocessing
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)[:, None]
+        x = torch.from_numpy(np.array(images)).to(self.device)[:, None]  # a copy: frames are mapped read-only
         x = x.float() / 255 if images.dtype == np.uint8 else x.float()
         if x.shape[-1] > how.side:
             x = F.interpolate(x, size=(how.side, how.side), mode="area")

@@ -76,6 +76,7 @@ def _comparison(result: Study) -> Section:
             (
                 one.contender.title, one.contender.trained_on, str(len(one.values[measure])),
                 numerals.with_interval(level.value, level.low, level.high), *more,
+                *([] if one.summed is None else [f"{one.summed.mean():.3f}"]),
                 *([] if one.probabilities is None else [_calibration(one, result)]),
                 *([numerals.number(float(one.knn.mean()), 3)] if np.isfinite(one.knn).all() else
                   [] if result.settings.segments else [numerals.MISSING]),
@@ -93,7 +94,9 @@ def _comparison(result: Study) -> Section:
                 )
             )  # fmt: skip
     heads: tuple[str, ...] = ("Contender", "Trained on", "Seeds", f"{said} (95 %)")
-    heads += () if result.settings.segments else ("Accuracy", "Macro AUROC", "ECE", "kNN macro-F1")
+    heads += (
+        ("Dice of summed areas",) if result.settings.segments else ("Accuracy", "Macro AUROC", "ECE", "kNN macro-F1")
+    )
     return Section(
         "Whose features say most?",
         f"Test {said} of the same probe on each; whiskers hold for other patients and other seeds.",

@@ -7,7 +7,6 @@ import importlib.metadata
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from medaudit.audits.conclude import Draft, conclude
+from medaudit.audits.pretraining.bars import bar
 from medaudit.audits.pretraining.overlaps import FRAMES
 from medaudit.audits.pretraining.pretrain_page import page
 from medaudit.cohort import Cohort, Grouping
@@ -73,7 +73,7 @@ def pretrain_images(
     }  # fmt: skip
     with Run.open(out, verb="pretrain", settings=settings, inputs={"images": _fingerprint(source, patient)}) as run:
         start = time.perf_counter()
-        frames = shrink(source, out / FRAMES, side=recipe.side, patient=patient, jobs=jobs, progress=_bar(progress))
+        frames = shrink(source, out / FRAMES, side=recipe.side, patient=patient, jobs=jobs, progress=bar(progress))
         probe = _probe(source, frames, knn)
         done = _train(frames, recipe, out, seed, probe, chosen, progress=progress)
         answers = findings(frames, recipe, done)
@@ -189,13 +189,3 @@ def _fingerprint(source: str | Path | Cohort, patient: str | None) -> str:
         about = path.stat() if path is not None and path.is_file() else None
         digest.update(f"{one.name}|{one.patient}|{about and (about.st_size, about.st_mtime_ns)}\n".encode())
     return digest.hexdigest()
-
-
-def _bar(progress: bool) -> Callable[[Any], Iterable[Any]]:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    if not (progress and console.is_terminal):
-        return iter
-    return lambda stream: track(stream, "shrinking images", total=len(stream), console=console, transient=True)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from medaudit.audits.labels_run import fingerprint
+from medaudit.audits.pretraining.bars import bar
 from medaudit.audits.pretraining.contenders import Contender, contenders, identity
 from medaudit.audits.pretraining.design import Plan, complete, plan
 from medaudit.audits.pretraining.findings import findings
@@ -64,9 +65,10 @@ def probe_cohort(
             inputs[f"backbone {one.name}"] = hashlib.sha256(told.encode()).hexdigest()
     kept = {**asdict(settings), "torch": importlib.metadata.version("torch")}
     with Run.open(out, verb="probe", settings=kept, inputs=inputs) as run:
-        frames = shrink(cohort, out / "squares", side=settings.side, jobs=jobs)
+        frames = shrink(cohort, out / "squares", side=settings.side, jobs=jobs, progress=bar(progress))
         design, at = _known(design, cohort, frames)
-        images = np.asarray(frames.images)[at]
+        whole = np.array_equal(at, np.arange(len(frames.images)))
+        images = frames.images if whole else frames.images[at]  # mapped from disk, unless some could not be read
         result = compare(design, settings, several, images, out, cohort=cohort, progress=progress)
         seen = overlaps_of(settings.own, frames, design, at)
         answers = findings(result, seen)

@@ -16,7 +16,7 @@ from medaudit.networks.backbones import Backbone
 from medaudit.networks.dense_heads import build_dense_head
 from medaudit.statistics import Estimate, two_level
 from medaudit.statistics.patients import patient_weights
-from medaudit.training.probes.areas import dice_of_images
+from medaudit.training.probes.areas import dice_of_images, overlap
 from medaudit.training.probes.dense import DENSE, dense_areas, fit_dense
 from medaudit.training.probes.episodes import Episodes, episodes, few_shot
 from medaudit.training.probes.knn import knn
@@ -44,6 +44,8 @@ class Judged:
     notes: tuple[str, ...] = ()
     probabilities: np.ndarray | None = None
     """(S, N, C) of classification."""
+    summed: np.ndarray | None = None
+    """(S,) Dice of the areas of all images summed, of masks: another number than the mean of images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,7 @@ def segmented(
 ) -> Judged | None:  # fmt: skip
     """Return a contender's :class:`Judged` of masks (n, S, S), 0 and 1; None for what has no patches."""
     train, validation, test = (plan.rows(p) for p in range(3))
-    dice = []
+    dice, summed = [], []
     backbones = list(contender.backbones)
     while len(backbones) < settings.seeds:  # one backbone: the head's own chance is tried as often
         backbones.append(backbones[0])
@@ -197,7 +199,9 @@ def segmented(
             head, maps[:, None], masks, train.tolist(), 2, recipe, folder / _head(backbone, masks, mark, k),
             seed=settings.seed + k, validation_rows=validation.tolist(), device=settings.device,
         )  # fmt: skip
-        dice.append(dice_of_images(dense_areas(head, maps[:, None], masks, test.tolist(), 2))[:, 1])
+        counted = dense_areas(head, maps[:, None], masks, test.tolist(), 2)
+        dice.append(dice_of_images(counted)[:, 1])
+        summed.append(float(overlap(counted)["Dice of summed areas"][1]))
     case = np.stack(dice)
     cluster, weights = resamples(plan, settings)
     known = np.isfinite(case)
@@ -205,8 +209,9 @@ def segmented(
     top = np.stack([weights @ np.bincount(cluster, row, weights.shape[1]) for row in filled], 1)
     bottom = np.stack([weights @ np.bincount(cluster, row, weights.shape[1]) for row in known.astype(float)], 1)
     return Judged(
-        contender, {"dice": np.nanmean(case, axis=1)}, {"dice": top / bottom}, case, np.full(len(case), np.nan)
-    )
+        contender, {"dice": np.nanmean(case, axis=1)}, {"dice": top / bottom}, case, np.full(len(case), np.nan),
+        summed=np.array(summed),
+    )  # fmt: skip
 
 
 def _head(backbone: Backbone, masks: np.ndarray, mark: str, k: int) -> str:
