@@ -218,7 +218,7 @@ def toy_tables():
         chest.RSNA_HEADERS: csv("Filename,PatientID,PatientAge,PatientSex,ViewPosition", RSNA_HEADER_ROWS),
         chest.VINDR: csv("image_id,class_name,rad_id", VINDR_ROWS),
     }  # fmt: skip
-    return {name: gzip.compress(text) for name, text in plain.items()} | {chest.RSNA: zipped.getvalue()}
+    return {name: gzip.compress(text, mtime=0) for name, text in plain.items()} | {chest.RSNA: zipped.getvalue()}
 
 
 def wheel(folder, files, version="0.0.1"):
@@ -444,8 +444,8 @@ def test_two_wheels_are_one_too_many(tmp_path):
         (b"\x1f\x8bbroken", "cannot be read"),
         (b"PKbroken", "cannot be read"),
         (b"Finding Labels,Patient ID,View Position\n", "has no rows"),
-        (gzip.compress(b"Finding Labels" * 99)[:-12], "cannot be read"),
-        (gzip.compress(b"x")[:10] + b"\xff" * 20, "cannot be read"),
+        (gzip.compress(b"Finding Labels" * 99, mtime=0)[:-12], "cannot be read"),
+        (gzip.compress(b"x", mtime=0)[:10] + b"\xff" * 20, "cannot be read"),
         (b"Finding Labels,Patient ID,View Position\n\xff\xfe,1,AP\n", "cannot be read"),
         (b"", "cannot be read"),
     ],
@@ -469,7 +469,7 @@ def test_a_table_that_is_not_there_and_a_row_that_is_wrong_are_named(tmp_path):
 
 def test_a_table_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "AT_MOST", 1_000)
-    raw = gzip.compress(b"Finding Labels\n" + b"x\n" * 10_000)
+    raw = gzip.compress(b"Finding Labels\n" + b"x\n" * 10_000, mtime=0)
     with pytest.raises(DataError, match="more than 1000 bytes"):
         chest.nih_view(computed.source(wheel(tmp_path, {chest.NIH: raw})))
 
