@@ -187,7 +187,8 @@ def test_every_form_is_refused_without_its_secret_and_every_unsafe_call_of_the_a
 
 def test_no_unsafe_call_of_the_api_passes_with_an_empty_body_and_no_token(app):
     client = TestClient(app)
-    bodies = {"/contributions": {"title": "t", "changes": [{"kind": "dataset", "slug": "b", "base": 0, "record": {}}]}}
+    proposal = {"title": "t", "changes": [{"kind": "dataset", "slug": "b", "base": 0, "record": {}}]}
+    bodies = {"/contributions": proposal, "/contributions/{number}": proposal}
     for method, path in routes(app):
         if method not in SAFE and path.startswith("/api/") and not path.endswith("/check"):
             body = next((body for end, body in bodies.items() if path.endswith(end)), {})
