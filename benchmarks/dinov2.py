@@ -116,7 +116,9 @@ class Ours:
         from medaudit.training.dinov2.model import DinoV2, Objective
         from medaudit.training.dinov2.recipe import Recipe
         from medaudit.training.loop import optimizer_of
+        from medaudit.training.memory import keep_memory
 
+        keep_memory()  # as the loop does on a CPU
         self.scene = scene
         shape = ViTShape(
             scene.dim, scene.depth, scene.heads, scene.patch, scene.side, registers=0, offset=0.0,

@@ -193,3 +193,32 @@ def test_a_shape_that_cannot_be_is_refused(wrong, message):
 def test_images_of_broken_patches_are_refused():
     with pytest.raises(UsageError, match="14 x 14"):
         net()(images(side=14))
+
+
+@pytest.mark.parametrize("drop_path", [0.0, 0.4])
+@pytest.mark.parametrize("registers", [0, 3])
+def test_tokens_asked_for_and_their_gradients_are_those_of_the_whole_pass(drop_path, registers):
+    net = ViT(ViTShape(24, 3, 2, 4, 16, registers=registers, drop_path=drop_path, layer_scale=0.5)).double().train()
+    rng = torch.Generator().manual_seed(1)
+    wide = torch.randn(6, 1, 16, 16, generator=rng, dtype=torch.float64)
+    narrow = torch.randn(5, 1, 8, 8, generator=rng, dtype=torch.float64)
+    masks = torch.rand(6, 16, generator=rng) < 0.4
+    masks[2] = False
+    slopes = torch.randn(11 + int(masks.sum()), 24, generator=rng, dtype=torch.float64)
+
+    def learned(tokens):
+        net.zero_grad()
+        (tokens * slopes).sum().backward()
+        return [weight.grad.clone() for weight in net.parameters() if weight.grad is not None]
+
+    torch.manual_seed(3)  # the images that take each branch
+    whole = net.several([wide, narrow], [masks, None])
+    expected = torch.cat([whole[0].cls, whole[1].cls, whole[0].patches[masks]])
+    torch.manual_seed(3)
+    (cls, patches), (narrow_cls, none) = net.asked([wide, narrow], [masks, None], [masks, None])
+    found = torch.cat([cls, narrow_cls, patches])
+
+    assert none.shape == (0, 24)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    for ours, theirs in zip(learned(found), learned(expected), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)

@@ -52,4 +52,4 @@ class Prototypes(nn.Module):
 
     def forward(self) -> Tensor:
         """Return the prototypes (K, bottleneck)."""
-        return self.weight_g * F.normalize(self.weight_v.float(), dim=-1)
+        return torch._weight_norm(self.weight_v.float(), self.weight_g.float(), 0)

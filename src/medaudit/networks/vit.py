@@ -110,15 +110,19 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
-        """Return (T, d) for the rows (T, d) of all groups, which hold ``sizes`` = (sequences, tokens) each."""
+    def forward(self, x: Tensor, sizes: Sequence[tuple[int, int]], asked: Tensor | None = None) -> Tensor:
+        """Return (T, d) for the rows (T, d) of all groups, which hold ``sizes`` = (sequences, tokens) each.
+
+        With ``asked`` (A,), numbers of rows, those alone are returned (A, d).
+        """
         rows = self.qkv(x)
         made, start = [], 0
         for n, length in sizes:
             part = rows[start : start + n * length].view(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
             start += n * length
             made.append(F.scaled_dot_product_attention(*part.unbind(0)).transpose(1, 2).reshape(n * length, -1))
-        return self.proj(made[0] if len(made) == 1 else torch.cat(made))
+        packed = made[0] if len(made) == 1 else torch.cat(made)
+        return self.proj(packed if asked is None else packed[asked])
 
 
 class Mlp(nn.Module):
@@ -161,8 +165,14 @@ class Block(nn.Module):
         self.ls1 = LayerScale(d, shape.layer_scale or 0.0) if scaled else nn.Identity()
         self.ls2 = LayerScale(d, shape.layer_scale or 0.0) if scaled else nn.Identity()
 
-    def forward(self, groups: list[Tensor]) -> list[Tensor]:
-        """Return each group (N, tokens, d) one block further; all groups share one product a layer."""
+    def forward(self, groups: list[Tensor], asked: Sequence[Tensor] | None = None) -> list[Tensor]:
+        """Return each group (N, tokens, d) one block further; all groups share one product a layer.
+
+        With ``asked``, (N, tokens) bool of each group, the tokens asked for alone (A, d), image by image: what follows
+        attention is computed for no others.
+        """
+        if asked is not None:
+            return self._asked(groups, asked)
         groups = self._added(groups, lambda x, sizes: self.ls1(self.attn(self.norm1(x), sizes)))
         return self._added(groups, lambda x, sizes: self.ls2(self.mlp(self.norm2(x))))
 
@@ -171,7 +181,7 @@ class Block(nn.Module):
             sizes = [(len(x), x.shape[1]) for x in groups]
             return [x + y for x, y in zip(groups, _split(branch(_packed(groups), sizes), sizes), strict=True)]
         # A random part of the batch takes the branch, scaled up to stand for all: what is left out is not computed.
-        kept = [torch.randperm(len(x), device=x.device)[: max(1, int(len(x) * (1 - self.drop_path)))] for x in groups]
+        kept = [rows for x in groups if (rows := self._kept(x)) is not None]
         some = [x[rows] for x, rows in zip(groups, kept, strict=True)]
         sizes = [(len(x), x.shape[1]) for x in some]
         made = _split(branch(_packed(some), sizes), sizes)
@@ -179,6 +189,51 @@ class Block(nn.Module):
             x.index_add(0, rows, y.to(x.dtype), alpha=len(x) / len(rows))
             for x, rows, y in zip(groups, kept, made, strict=True)
         ]
+
+    def _asked(self, groups: list[Tensor], asked: Sequence[Tensor]) -> list[Tensor]:
+        image = [torch.nonzero(which)[:, 0] for which in asked]
+        found = [x[which] for x, which in zip(groups, asked, strict=True)]
+
+        kept = [self._kept(x) for x in groups]
+        some = [x if rows is None else x[rows] for x, rows in zip(groups, kept, strict=True)]
+        which = [a if rows is None else a[rows] for a, rows in zip(asked, kept, strict=True)]
+        rows_asked = torch.nonzero(torch.cat([a.flatten() for a in which]))[:, 0]
+        sizes = [(len(x), x.shape[1]) for x in some]
+        made = self.ls1(self.attn(self.norm1(_packed(some)), sizes, rows_asked))
+        at = [None if rows is None else _numbers(a)[rows][w] for a, rows, w in zip(asked, kept, which, strict=True)]
+        found = self._put(found, made, at, groups, kept)
+
+        kept = [self._kept(x) for x in groups]
+        at = [
+            None if rows is None else torch.nonzero(torch.isin(of, rows))[:, 0]
+            for of, rows in zip(image, kept, strict=True)
+        ]
+        taking = [x if rows is None else x[rows] for x, rows in zip(found, at, strict=True)]
+        made = self.ls2(self.mlp(self.norm2(taking[0] if len(taking) == 1 else torch.cat(taking))))
+        return self._put(found, made, at, groups, kept)
+
+    def _kept(self, x: Tensor) -> Tensor | None:
+        """Return the images that take a branch, drawn anew; None where all do."""
+        if not (self.training and self.drop_path):
+            return None
+        return torch.randperm(len(x), device=x.device)[: max(1, int(len(x) * (1 - self.drop_path)))]
+
+    @staticmethod
+    def _put(
+        found: list[Tensor], made: Tensor, at: Sequence[Tensor | None], groups: list[Tensor],
+        kept: Sequence[Tensor | None],
+    ) -> list[Tensor]:  # fmt: skip
+        parts = made.split([len(x) if rows is None else len(rows) for x, rows in zip(found, at, strict=True)])
+        return [
+            x + y if rows is None or some is None
+            else x.index_add(0, rows, y.to(x.dtype), alpha=len(group) / len(some))
+            for x, y, rows, group, some in zip(found, parts, at, groups, kept, strict=True)
+        ]  # fmt: skip
+
+
+def _numbers(which: Tensor) -> Tensor:
+    """Return for each true cell its number among the true ones, row by row."""
+    return (which.flatten().cumsum(0) - 1).view_as(which)
 
 
 def _packed(groups: list[Tensor]) -> Tensor:
@@ -228,6 +283,32 @@ class ViT(nn.Module):
         for block in self.blocks:
             groups = block(groups)
         return [self._tokens(group) for group in groups]
+
+    def asked(
+        self, images: Sequence[Tensor], masks: Sequence[Tensor | None], patches: Sequence[Tensor | None]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return of each batch the class tokens (N, d) and the ``patches`` asked for (A, d), none where None.
+
+        They are those of :meth:`several`, for less: the last block is computed for them alone. ``patches`` (N,
+        patches), bool; the rows of the answer are in the order of ``torch.nonzero``.
+        """
+        groups = [self._embedded(some, mask) for some, mask in zip(images, masks, strict=True)]
+        for block in self.blocks[:-1]:
+            groups = block(groups)
+        first = 1 + self.shape.registers
+        asked = []
+        for x, which in zip(groups, patches, strict=True):
+            tokens = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+            tokens[:, 0] = True
+            if which is not None:
+                tokens[:, first:] = which
+            asked.append(tokens)
+        found = []
+        for rows, tokens in zip(self.blocks[-1](groups, asked), asked, strict=True):
+            is_cls = torch.nonzero(tokens)[:, 1] == 0
+            rows = self.norm(rows)
+            found.append((rows[is_cls], rows[~is_cls]))
+        return found
 
     def layers(self, images: Tensor, blocks: Sequence[int], norm: bool = True) -> list[Tokens]:
         """Return the tokens after each of ``blocks`` (counted from 0), through the last norm where ``norm``.

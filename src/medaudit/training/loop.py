@@ -28,6 +28,7 @@ from medaudit.training.devices import (
 )
 from medaudit.training.ema import averaged, start_average, update_average
 from medaudit.training.logs import Row, append_csv, progress_bar, rewrite_csv, tensorboard
+from medaudit.training.memory import keep_memory
 from medaudit.training.sampling import TrainingData, batches
 from medaudit.training.schedules import rate_factor
 from medaudit.training.settings import TrainingSettings
@@ -83,6 +84,8 @@ def train(
     """
     folder = Path(folder)
     fabric = start(settings)
+    if fabric.device.type == "cpu":
+        keep_memory()
     first_rank = fabric.is_global_zero
     epoch_steps = settings.epoch_steps or max(1, len(data.case_ids) // settings.batch_size)
     steps = settings.epochs * epoch_steps
@@ -189,7 +192,7 @@ def optimizer_of(model: nn.Module, settings: TrainingSettings, steering: Steerin
     parameters = steering.groups(model)
     if settings.optimizer == "sgd":
         return SGD(parameters, lr=rate, weight_decay=decay, momentum=momentum, nesterov=momentum > 0)
-    return (AdamW if settings.optimizer == "adamw" else Adam)(parameters, lr=rate, weight_decay=decay)
+    return (AdamW if settings.optimizer == "adamw" else Adam)(parameters, lr=rate, weight_decay=decay, fused=True)
 
 
 def _clipped(

@@ -118,15 +118,18 @@ def resampling(start: Tensor, length: Tensor, size: int, side: int, flip: Tensor
     at = torch.arange(side, device=start.device, dtype=torch.float32)
     at = torch.where(flip[..., None], side - 1 - at, at)
     centre = start[..., None, None] + (at[..., None] + 0.5) * scale
-    pixel = torch.arange(size, device=start.device, dtype=torch.float32) + 0.5
+    # Only the pixels within two supports of a centre have a weight.
+    taps = 2 * math.ceil(2 * float(support.max() if support.numel() else 1.0)) + 1
+    place = (centre - 2 * support).floor().long() + torch.arange(taps, device=start.device)
+    pixel = place + 0.5
     x = ((pixel - centre) / support).abs()
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     weights = torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
     end = (start + length)[..., None, None]
-    inside = (pixel > start[..., None, None].floor()) & (pixel < end.ceil())
-    weights = weights * inside
-    return weights / weights.sum(-1, keepdim=True)
+    weights = weights * ((pixel > start[..., None, None].floor()) & (pixel < end.ceil()) & (place < size))
+    weights = weights / weights.sum(-1, keepdim=True)
+    return weights.new_zeros(*weights.shape[:-1], size).scatter_add_(-1, place.clamp(0, size - 1), weights)
 
 
 def _changed(x: Tensor, numbers: Tensor) -> Tensor:

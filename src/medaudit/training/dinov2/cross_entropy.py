@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 _ROOM = 1 << 24  # numbers of one piece of logits: 64 MB in float32
+_CACHED = 1 << 17  # half a megabyte
 
 
 def soft_cross_entropy(
@@ -50,21 +51,34 @@ class _SoftCrossEntropy(torch.autograd.Function):
         ours, theirs = prototypes.to(student.dtype), teacher_prototypes.to(teacher.dtype)
         total = pairs.sum(1)
         step = max(1, room // (k * (per + teacher.shape[1])))
+        # On a CPU what comes after the products is done a few rows at a time, which stay in the cache meanwhile.
+        few = max(1, _CACHED // (k * (per + teacher.shape[1]))) if student.device.type == "cpu" else step
         for i in range(0, n, step):
             z, weight = student[i : i + step], weights[i : i + step]
-            p = (teacher[i : i + step] @ theirs.T).to(bias.dtype).div_(tt).add_(bias)
-            log_p = torch.log_softmax(p, dim=-1)
-            p = log_p.exp()
-            entropy -= (p * log_p).sum()
-            logits = (z @ ours.T).to(bias.dtype).div_(ts)
-            target = torch.einsum("st,ntk->nsk", pairs, p) if pairs.shape != (1, 1) else p * pairs[0, 0]
-            least = torch.logsumexp(logits, dim=-1, keepdim=True)
-            loss += (weight * ((least[..., 0] * total) - (target * logits).sum(-1)).sum(1)).sum()
+            seen = teacher[i : i + step] @ theirs.T
+            made = z @ ours.T
+            slope = made if made.dtype == bias.dtype else torch.empty_like(made)
+            for j in range(0, len(z), few):
+                rows = slice(j, j + few)
+                p = seen[rows].to(bias.dtype).div_(tt).add_(bias)
+                log_p = torch.log_softmax(p, dim=-1)
+                p = torch.exp(log_p, out=p)
+                entropy -= torch.dot(p.flatten(), log_p.flatten())
+                logits = made[rows].to(bias.dtype).div_(ts)
+                target = p.mul_(pairs[0, 0]) if pairs.shape == (1, 1) else torch.einsum("st,ntk->nsk", pairs, p)
+                least = torch.logsumexp(logits, dim=-1, keepdim=True)
+                fit = torch.linalg.vecdot(target, logits)
+                loss += (weight[rows] * ((least[..., 0] * total) - fit).sum(1)).sum()
+                if needed:
+                    logits.sub_(least).exp_().mul_(total[:, None]).sub_(target).mul_(weight[rows, None, None] / ts)
+                    slope[rows] = logits
             if for_student is not None and for_prototypes is not None:
-                slope = logits.sub_(least).exp_().mul_(total[:, None]).sub_(target).mul_(weight[:, None, None] / ts)
-                slope = slope.to(student.dtype)
                 for_student[i : i + step] = slope @ ours
-                for_prototypes += (slope.flatten(0, 1).T @ z.flatten(0, 1)).to(bias.dtype)
+                by_prototype = slope.flatten(0, 1).T
+                if slope.dtype == for_prototypes.dtype:
+                    for_prototypes.addmm_(by_prototype, z.flatten(0, 1))
+                else:
+                    for_prototypes += by_prototype @ z.flatten(0, 1)
         ctx.save_for_backward(for_student, for_prototypes)
         ctx.prototypes_dtype = prototypes.dtype
         ctx.mark_non_differentiable(entropy)
@@ -75,6 +89,8 @@ class _SoftCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Any, ...]:
         for_student, for_prototypes = ctx.saved_tensors
         slope = slopes[0]
+        if slope.device.type == "cpu" and slope == 1:  # the rule, and the prototypes' gradient is large
+            return for_student, for_prototypes.to(ctx.prototypes_dtype), *[None] * 8
         return (
             (for_student * slope).to(for_student.dtype),
             (for_prototypes * slope).to(ctx.prototypes_dtype),

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from medaudit.networks.dino_head import DinoHead
-from medaudit.networks.vit import Tokens, ViT
+from medaudit.networks.vit import ViT
 from medaudit.training.dinov2 import rates
 from medaudit.training.dinov2.crops import views
 from medaudit.training.dinov2.cross_entropy import soft_cross_entropy
@@ -80,24 +80,23 @@ class DinoV2(nn.Module):
             return {"cls": tokens.cls, "patch": tokens.patches.mean(1)}
         r = self.recipe
         n, locals_ = len(global_views) // 2, len(local_views) // max(1, len(global_views) // 2)
-        rows, columns = torch.nonzero(masks, as_tuple=True)
+        rows = torch.nonzero(masks)[:, 0]
         share = masks.sum(1).clamp(min=1)[rows].reciprocal().float() / (2 * n)
 
         with torch.no_grad():
-            seen = self.teacher.backbone(global_views)
-            cls, patches = self._projected(self.teacher.head, seen.cls, seen.patches[rows, columns])
+            seen = self.teacher.backbone.asked([global_views], [None], [masks])[0]
+            cls, patches = self._projected(self.teacher.head, *seen)
             theirs = self.teacher.head.prototypes()
             bias = self._bias(cls, patches, theirs, temperature)
 
         student = self.student.backbone
-        narrow: Tokens | None
         if locals_ and global_views.device.type == "cuda":
-            wide, narrow = student.several([global_views, local_views], [masks, None])
+            parts = student.asked([global_views, local_views], [masks, None], [masks, None])
         else:  # on a CPU packing gains nothing, and costs a copy
-            wide = student(global_views, masks)
-            narrow = student(local_views, None) if locals_ else None
-        tokens = wide.cls if narrow is None else torch.cat([wide.cls, narrow.cls])
-        z_cls, z_patches = self._projected(self.student.head, tokens, wide.patches[rows, columns])
+            parts = student.asked([global_views], [masks], [masks])
+            parts += student.asked([local_views], [None], [None]) if locals_ else []
+        wide_cls, masked = parts[0]
+        z_cls, z_patches = self._projected(self.student.head, torch.cat([cls_ for cls_, _ in parts]), masked)
         ours = self.student.head.prototypes()
 
         views_ = 2 + locals_
@@ -113,7 +112,7 @@ class DinoV2(nn.Module):
         ibot, patch_entropy = cross_entropy(
             z_patches[:, None], ours, share, patches[:, None], theirs, bias[1], pairs.new_ones(1, 1)
         )
-        spread = koleo(wide.cls[:n]) + koleo(wide.cls[n:])
+        spread = koleo(wide_cls[:n]) + koleo(wide_cls[n:])
         if self.training:
             self._move_centres(cls, patches, theirs)
         return {
