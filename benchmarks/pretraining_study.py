@@ -33,7 +33,9 @@ SEEDS, SIDE, STEPS = (0, 1, 2), 64, 1_000
 RECIPE = replace(PRESETS["cpu-tiny"], steps=STEPS, epochs=10)
 SHARES, DEAL = (0.6, 0.15, 0.25), 20_261_126
 """Training, validation and test patients; frames of test patients are in no corpus."""
-CORPORA = ("clinical", "natural", "xray", "simulated")
+CURVE = {"simulated-quarter": 4, "simulated-sixteenth": 16}
+"""Corpora of the learning curve: every fourth and every sixteenth of the patients that a pretraining may see."""
+CORPORA = ("clinical", "natural", "xray", "simulated", *CURVE)
 
 
 def simulated(data: Path, work: Path) -> Cohort:
@@ -108,9 +110,13 @@ def corpus(name: str, data: Path, work: Path) -> Frames:
     """Return what a pretraining sees, as one folder of frames."""
     folder = work / "corpora" / name
     tables = []
-    for source in ("hc18", "breast") if name == "clinical" else (name,):
+    for source in ("hc18", "breast") if name == "clinical" else (name.split("-")[0],):
         cohort = SOURCES[source](data, work)
         rows = np.arange(len(cohort)) if name == "natural" else seen(cohort)
+        if name in CURVE:
+            clusters = cohort.clusters.to_numpy()
+            few = np.unique(clusters[rows])[:: CURVE[name]]
+            rows = rows[np.isin(clusters[rows], few)]
         paths = [str(path) for path in (case.files["image"] for case in cohort.cases("image"))]
         tables.append(
             pl.DataFrame(
@@ -145,6 +151,10 @@ TASKS: dict[str, tuple[str, str, str, str | None]] = {
 """Data, what is predicted, the corpus of the own model, and the column of the dataset's own split."""
 
 
+CURVED = ("simulated, plane", "simulated, device")
+"""The tasks that are also asked of the models that saw fewer frames, where these were trained."""
+
+
 def probe(data: Path, work: Path, tasks: list[str]) -> None:
     """Ask every task of every contender; print a table a task, and the answers."""
     for title in tasks:
@@ -156,8 +166,9 @@ def probe(data: Path, work: Path, tasks: list[str]) -> None:
         if column is None:  # the deal that the corpora were made by, so that no test frame was pretrained on
             dealt = pl.Series("dealt", [("train", "val", "test")[part] for part in parts(cohort)])
             cohort, column = replace(cohort, table=cohort.table.with_columns(dealt)), "dealt"
+        fewer = [less for less in CURVE if title in CURVED and (work / "runs" / f"{less}-{SEEDS[-1]}").exists()]
         settings = ProbeSettings(
-            own=tuple(str(work / "runs" / f"{name}-{seed}") for seed in SEEDS), task=task,
+            own=tuple(str(work / "runs" / f"{each}-{seed}") for each in [name, *fewer] for seed in SEEDS), task=task,
             against=("lite0", "hog", "pixels", "random:tiny"), scratch=0 if task == "segmentation" else 30,
             split_column=column, side=144,
         )  # fmt: skip
