@@ -7,7 +7,14 @@ import pytest
 from medaudit import datasets
 from medaudit.errors import UsageError
 
-TERMS_OF_THEIR_OWN = {"ddi": "no redistribution", "ph2-patches": "research only"}
+TERMS_OF_THEIR_OWN = {
+    "chexpert-pacemaker": "no redistribution",
+    "ddi": "no redistribution",
+    "fashion-mnist": "MIT",
+    "isic-ruler": "no licence stated",
+    "nih-drain": "no licence stated",
+    "ph2-patches": "research only",
+}
 
 
 def test_a_name_that_is_nearly_right_is_corrected():
@@ -18,7 +25,7 @@ def test_a_name_that_is_nearly_right_is_corrected():
     with pytest.raises(UsageError, match="did you mean 'pad-ufes-20'"):
         datasets.find("pad_ufes_20")
     with pytest.raises(
-        UsageError, match="there are: african-planes, breast-lesions-usg, ddi, fetal-planes-db, fitzpatrick17k"
+        UsageError, match="there are: african-planes, breast-lesions-usg, chexpert-pacemaker, ddi, fashion-mnist"
     ):
         datasets.find("???")
 

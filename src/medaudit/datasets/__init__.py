@@ -10,6 +10,7 @@ from medaudit.datasets import (
     african_planes,
     breast_lesions_usg,
     ddi,
+    fashion_mnist,
     fetal_planes_db,
     fitzpatrick17k,
     hc18,
@@ -18,6 +19,7 @@ from medaudit.datasets import (
     medmnist,
     pad_ufes_20,
     ph2_patches,
+    shortcut_tables,
 )
 from medaudit.datasets.dataset import Dataset, check, unknown
 from medaudit.datasets.simulators import (
@@ -32,13 +34,17 @@ from medaudit.errors import DataError, UsageError
 DATASETS: dict[str, Dataset] = {
     "african-planes": african_planes.DATASET,
     "breast-lesions-usg": breast_lesions_usg.DATASET,
+    "chexpert-pacemaker": shortcut_tables.CHEXPERT_PACEMAKER,
     "ddi": ddi.DATASET,
+    "fashion-mnist": fashion_mnist.DATASET,
     "fetal-planes-db": fetal_planes_db.DATASET,
     "fitzpatrick17k": fitzpatrick17k.DATASET,
     "hc18": hc18.DATASET,
     "isic": isic.DATASET,
+    "isic-ruler": shortcut_tables.ISIC_RULER,
     "mama-mia": mama_mia.DATASET,
     "medmnist": medmnist.DATASET,
+    "nih-drain": shortcut_tables.NIH_DRAIN,
     "pad-ufes-20": pad_ufes_20.DATASET,
     "ph2-patches": ph2_patches.DATASET,
 }
