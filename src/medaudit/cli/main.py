@@ -17,6 +17,7 @@ from medaudit.cli import (
     ood,
     pretrain,
     probe,
+    prototypes,
     publish,
     report,
     review,
@@ -44,6 +45,7 @@ app.command("pretrain")(pretrain.pretrain)
 app.command("probe")(probe.probe)
 app.command("vae")(vae.vae)
 app.command("slug")(slug.slug)
+app.add_typer(prototypes.app, name="prototypes")
 app.command("metrics")(metrics.metrics)
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)

@@ -11,7 +11,7 @@ import polars as pl
 
 from medaudit import datasets
 from medaudit.audits.simulated import simulated_beside
-from medaudit.cohort import Cohort, Known, read_table
+from medaudit.cohort import Cohort, Known, Role, read_table
 from medaudit.errors import DataError, UsageError
 
 
@@ -81,6 +81,24 @@ def known(names: Sequence[str]) -> tuple[tuple[Known, ...], list[str]]:
     for one in found:
         told.setdefault(one.text, Known(one.severity, one.text, ", ".join(source.title for source in one.sources)))
     return tuple(told.values()), unknown
+
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".npy", ".dcm")
+
+
+def folder(images: Path) -> Cohort:
+    """Return the images of a folder, and of those in it, as a cohort without attributes; each is a patient of its own.
+
+    Raises DataError where there is none.
+    """
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder; --images is a folder of images")
+    found = sorted(path for path in images.rglob("*") if path.suffix.lower() in _PICTURES and path.is_file())
+    if not found:
+        raise DataError(f"{images}: no image there; expected files that end in {', '.join(_PICTURES)}")
+    names = [path.relative_to(images).as_posix() for path in found]
+    table = pl.DataFrame({"case_id": names, "image_path": names})
+    return Cohort(images.name, table, images.resolve(), {"image": Role("image_path")})
 
 
 def scores(

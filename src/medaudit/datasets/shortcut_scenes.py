@@ -77,7 +77,7 @@ def scene(kind: str, shown: Mapping[str, bool], size: int, rng: np.random.Genera
 
 _LIGHT_SKIN, _DARK_SKIN = np.asarray([0.90, 0.74, 0.64]), np.asarray([0.62, 0.46, 0.37])
 _LESION = np.asarray([0.52, 0.42, 0.38])  # of the light that skin sends back
-_BLUE = np.asarray([0.45, 0.85, 1.70])  # mean 1: a blob that is as bright as the lesion, and only bluer
+_BLUE = np.asarray([0.15, 0.65, 2.20])  # mean 1: a blob that is as bright as the lesion, and only bluer
 _TICKS, _INK = np.asarray([0.10, 0.10, 0.12]), np.asarray([0.40, 0.20, 0.60])
 _STICKERS = np.asarray([[0.95, 0.55, 0.15], [0.20, 0.65, 0.35], [0.90, 0.80, 0.20]])
 
@@ -95,7 +95,7 @@ def _lesions(size: int, rng: np.random.Generator) -> Drawn:
 
     away, at = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.07)
     blob = centre + at * np.asarray([np.cos(away), np.sin(away)])
-    width = rng.uniform(0.05, 0.065)
+    width = rng.uniform(0.075, 0.09)
     phase, wave = rng.uniform(), rng.uniform()
     corner = np.asarray([0.13 if rng.random() < 0.5 else 0.87, 0.86]) + rng.uniform(-0.02, 0.02, 2)
     sticker, radii = _STICKERS[rng.integers(len(_STICKERS))], rng.uniform(0.10, 0.14, 2)
@@ -112,7 +112,7 @@ def _blob(size: int, centre: np.ndarray, width: float, lesion: np.ndarray, colou
     return 0.9 * lesion * np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * width**2)), colour
 
 
-def _ruler(size: int, phase: float, *, every: float = 1 / 6, thick: float = 0.045, long: float = 0.125) -> Layer:
+def _ruler(size: int, phase: float, *, every: float = 1 / 6, thick: float = 0.06, long: float = 0.15) -> Layer:
     """Ticks from the lower border: what part of each pixel they cover, exactly."""
     edges = np.arange(size + 1) / size + phase * every
     covered = np.floor(edges / every) * thick + np.minimum(edges % every, thick)

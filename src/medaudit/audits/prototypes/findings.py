@@ -1,0 +1,193 @@
+"""The findings: is a shortcut painted along with a sign, was it in the data, does the model make more of it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from medaudit.audits.conclude import Draft, conclude, insufficient
+from medaudit.audits.prototypes.study import KINDS, Study
+from medaudit.report import Finding, Verdict
+from medaudit.statistics import Estimate
+
+_JUDGE = 0.9
+"""AUROC below which a judge's word is not taken; ours."""
+
+
+def cards(found: list[Finding]) -> list[Finding]:
+    """Return the findings of the first screen: the shortcuts, supported ones first."""
+    main = [f for f in found if f.id.startswith("shortcut:")]
+    return sorted(main, key=lambda f: ("supported", "insufficient", "refuted").index(f.verdict))
+
+
+def findings(result: Study) -> list[Finding]:
+    """Return the study's findings."""
+    return conclude(list(drafts(result)))
+
+
+def drafts(result: Study) -> Iterator[Draft]:
+    """Yield the drafts: each ordered pair of attributes, then what is captured, screened and amplified."""
+    names = result.material.attributes
+    for a in range(len(names)):
+        for b in range(len(names)):
+            if a != b:
+                yield _shortcut(result, a, b)
+    for a in range(len(names)):
+        for b in range(len(names)):
+            if a != b:
+                yield from _direct(result, a, b)
+    yield from (_captured(result, a) for a in range(len(names)))
+    yield from (_screened(result, *pair) for pair in result.screen)
+    yield from (_amplified(result, *pair) for pair in result.amplified)
+
+
+def _why_not(result: Study, a: int, b: int) -> str:
+    """Return why a pair cannot be judged, or nothing."""
+    m, s = result.material, result.settings
+    names = m.attributes
+    for k in (a, b):
+        if np.isnan(m.judge_auroc[k]):
+            return f"{names[k]} has one value among the images that the judge is tried on."
+        if m.judge_auroc[k] < _JUDGE:
+            return f"The judge tells {names[k]} with an AUROC of {m.judge_auroc[k]:.2f} only; its word is not taken."
+    if not m.effects or len(np.unique(m.patients[m.start])) < s.min_patients:
+        n = len(np.unique(m.patients[m.start]))
+        return f"Only {n} patients have images without any of the attributes; {s.min_patients} are needed."
+    if result.is_captured(a) and result.carrier(a).other > s.captured:
+        return (
+            f"The best prototype of {names[a]} tells another attribute too (AUROC {result.carrier(a).other:.2f}); "
+            "moving it "
+            "says nothing of either."
+        )
+    if not result.is_captured(a):
+        found = result.captured[a].value
+        if np.isnan(found):
+            return f"No prototype can be said to carry {names[a]}: it never parts from the other attributes here."
+        return f"No prototype carries {names[a]} (best AUROC {found:.2f}, below {s.captured:g}); it cannot be moved."
+    return ""
+
+
+def _shortcut(result: Study, a: int, b: int) -> Draft:
+    names, s = result.material.attributes, result.settings
+    question = f"Does the model paint {names[b]} along with {names[a]}?"
+    name = f"shortcut:{names[a]}->{names[b]}"
+    why = _why_not(result, a, b)
+    if why:
+        return insufficient(name, question, why, {}, len(result.material.start))
+    estimate = result.change[a, b, "learned"]
+    direct = result.change[a, b, "direct"]
+
+    def judge(adjusted: Estimate) -> tuple[Verdict, str]:
+        said = f"{100 * estimate.value:+.0f} points ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
+        if adjusted.p_adjusted < 0.05 and estimate.low > 0 and estimate.value >= s.margin:
+            alone = (
+                f"even where nothing else is moved ({100 * direct.value:+.0f} points): the model has taken one for the "
+                "other"
+                if direct.low > 0 and direct.value >= s.margin
+                else "as far as the two went together in the training images"
+            )
+            return "supported", f"Painting {names[a]} brings {names[b]} along: {said}, {alone}."
+        if estimate.extra["high_90"] < s.margin:
+            return "refuted", f"Painting {names[a]} does not bring {names[b]} along: {said}."
+        return "insufficient", f"Whether painting {names[a]} brings {names[b]} along cannot be told: {said}."
+
+    return Draft(name, question, _groups(result, a, b), estimate, judge, primary=True)
+
+
+def _direct(result: Study, a: int, b: int) -> Iterator[Draft]:
+    if _why_not(result, a, b):
+        return
+    names, s = result.material.attributes, result.settings
+    estimate = result.change[a, b, "direct"]
+
+    def judge(adjusted: Estimate) -> tuple[Verdict, str]:
+        said = f"{100 * estimate.value:+.0f} points ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
+        if adjusted.p_adjusted < 0.05 and estimate.low > 0 and estimate.value >= s.margin:
+            return "supported", f"The prototype of {names[a]} alone brings {names[b]}: {said}."
+        if estimate.extra["high_90"] < s.margin:
+            return "refuted", f"The prototype of {names[a]} alone does not bring {names[b]}: {said}."
+        return "insufficient", f"Whether the prototype of {names[a]} alone brings {names[b]} cannot be told: {said}."
+
+    yield Draft(
+        f"entangled:{names[a]}->{names[b]}", f"Does the prototype of {names[a]} alone bring {names[b]}?",
+        _groups(result, a, b), estimate, judge,
+    )  # fmt: skip
+
+
+def _captured(result: Study, a: int) -> Draft:
+    name = result.material.attributes[a]
+    estimate, carrier = result.captured[a], result.carrier(a)
+    least = result.settings.captured
+    if np.isnan(estimate.value):
+        answer: tuple[Verdict, str] = (
+            "insufficient", f"Which prototype carries {name} cannot be told: it never parts from the other attributes."
+        )  # fmt: skip
+    elif estimate.value >= least:
+        answer = "supported", f"Prototype {carrier.prototype} carries {name} (AUROC {estimate.value:.2f})."
+    else:
+        answer = "refuted", f"No prototype carries {name} (best AUROC {estimate.value:.2f}, below {least:g})."
+
+    def judge(adjusted: Estimate) -> tuple[Verdict, str]:
+        return answer
+
+    return Draft(f"captured:{name}", f"Does a prototype carry {name}?", {}, estimate, judge)
+
+
+def _screened(result: Study, a: int, b: int) -> Draft:
+    names = result.material.attributes
+    estimate = result.screen[a, b]
+
+    def judge(adjusted: Estimate) -> tuple[Verdict, str]:
+        said = f"{estimate.extra['training']:.2f} in training, {estimate.extra['test']:.2f} in the images asked"
+        if not (result.is_captured(a) and result.is_captured(b)):
+            return "insufficient", f"{names[a]} and {names[b]} do not both have a carrier to be compared."
+        if estimate.low > 0.1 or estimate.high < -0.1:
+            return "supported", f"{names[a]} and {names[b]} go together otherwise where the model was trained: {said}."
+        if estimate.low > -0.1 and estimate.high < 0.1:
+            return (
+                "refuted",
+                f"{names[a]} and {names[b]} go together alike in training and in the images asked: {said}.",
+            )
+        return (
+            "insufficient",
+            f"Whether {names[a]} and {names[b]} go together otherwise in training cannot be told: {said}.",
+        )
+
+    return Draft(
+        f"screen:{names[a]}*{names[b]}", f"Do {names[a]} and {names[b]} go together otherwise in the training images?",
+        {}, estimate, judge,
+    )  # fmt: skip
+
+
+def _amplified(result: Study, a: int, b: int) -> Draft:
+    names = result.material.attributes
+    estimate = result.amplified[a, b]
+
+    def judge(adjusted: Estimate) -> tuple[Verdict, str]:
+        if np.isnan(estimate.value):
+            return "insufficient", f"{names[a]} or {names[b]} is painted always or never: nothing to correlate."
+        said = f"{estimate.extra['painted']:.2f} in painted images, {estimate.extra['training']:.2f} in training images"
+        further = abs(estimate.extra["painted"]) > abs(estimate.extra["training"])
+        if (estimate.low > 0.05 or estimate.high < -0.05) and further:
+            return "supported", f"The model makes more of {names[a]} going with {names[b]} than the data: {said}."
+        if (estimate.low > -0.2 and estimate.high < 0.2) or not further:
+            return "refuted", f"The model does not make more of {names[a]} going with {names[b]}: {said}."
+        return (
+            "insufficient",
+            f"Whether the model makes more of {names[a]} going with {names[b]} cannot be told: {said}.",
+        )
+
+    return Draft(
+        f"amplified:{names[a]}*{names[b]}", f"Does the model make more of {names[a]} going with {names[b]} than the "
+        "data?",
+        {}, estimate, judge,
+    )  # fmt: skip
+
+
+def _groups(result: Study, a: int, b: int) -> dict[str, dict[str, float]]:
+    return {
+        kind: {"change": e.value, "low": e.low, "high": e.high, "random prototypes": e.extra["random"]}
+        for kind in KINDS
+        if (e := result.change[a, b, kind])
+    }

@@ -1,0 +1,158 @@
+"""From a trained model and images whose attributes are known to evidence: captured, moved, screened, amplified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medaudit.audits.prototypes.effects import NULLS, Carrier, Effect
+from medaudit.audits.prototypes.settings import AuditSettings
+from medaudit.statistics import Estimate, patient_weights
+
+KINDS = ("learned", "direct", "total", "balanced")
+"""Of changes: what training has tied to a carrier, and the three moves that this is made of (:class:`Effect`)."""
+_FLIPS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a study is made of. ``labels`` (n, K) are 0, 1 or NaN, of images that the model never saw."""
+
+    attributes: tuple[str, ...]
+    labels: np.ndarray
+    patients: np.ndarray
+    """(n,): codes of the patients of these images."""
+    activations: np.ndarray
+    """(n, m)."""
+    training: np.ndarray
+    """(N, m): activations of the images that the model was trained on."""
+    start: np.ndarray
+    """Rows of the images that were changed: none of them shows any attribute."""
+    carried: list[Carrier]
+    effects: list[Effect]
+    drawn: np.ndarray
+    """(D, K): the judge's probabilities of images painted from drawn activations; (0, K) where none were."""
+    judged_training: np.ndarray
+    """(N', K): the same judge's of training images."""
+    judge_auroc: np.ndarray
+    """(K,): of the judge, on images that it did not learn from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Evidence about each attribute and each ordered pair of them."""
+
+    settings: AuditSettings
+    material: Material
+    captured: list[Estimate]
+    """An AUROC an attribute."""
+    change: dict[tuple[int, int, str], Estimate]
+    """(moved, judged, kind): the mean change of the judged attribute's probability; kinds are :data:`KINDS`."""
+    screen: dict[tuple[int, int], Estimate]
+    """(a, b), a < b: correlation of their carriers' activations among training images less that among test images."""
+    amplified: dict[tuple[int, int], Estimate]
+    """(a, b), a < b: correlation of the judged attributes in painted images less that in training images."""
+
+    def carrier(self, attribute: int) -> Carrier:
+        """Return what carries an attribute."""
+        return self.material.carried[attribute]
+
+    def is_captured(self, attribute: int) -> bool:
+        """Return whether some prototype tells the attribute well enough to be called its carrier."""
+        return self.captured[attribute].value >= self.settings.captured
+
+
+def study(material: Material, settings: AuditSettings) -> Study:
+    """Return the evidence; all intervals by patients drawn anew."""
+    rng = np.random.default_rng((settings.seed, 81))
+    k = len(material.attributes)
+    captured = [_captured(material, a) for a in range(k)]
+    change = {
+        (effect.moved, b, kind): changed(effect, kind, b, material.patients[material.start], settings, rng)
+        for effect in material.effects
+        for b in range(k)
+        for kind in KINDS
+    }
+    pairs = [(a, b) for a in range(k) for b in range(a + 1, k)]
+    screen = {pair: _screened(material, *pair, settings) for pair in pairs}
+    amplified = {pair: _amplified(material, *pair, settings, rng) for pair in pairs} if len(material.drawn) else {}
+    return Study(settings, material, captured, change, screen, amplified)
+
+
+def changed(
+    effect: Effect, kind: str, attribute: int, patients: np.ndarray, settings: AuditSettings, rng: np.random.Generator
+) -> Estimate:
+    """Return the mean change of an attribute's probability, with its interval, and p against random prototypes.
+
+    p is of a permutation test within images: had the moved prototype been one of the random ones, the change and the
+    mean of the random ones' would have been as likely to stand the other way around; patients are turned as a whole.
+    """
+    values = getattr(effect, kind)[:, attribute]
+    random = effect.null[:, :, attribute].mean(1)
+    code, weights = patient_weights(patients, settings.resamples, settings.seed)
+    cases = weights[:, code]
+    draws = (cases @ values) / np.maximum(cases.sum(1), 1)
+    low, low_90, high_90, high = (float(x) for x in np.quantile(draws, (0.025, 0.05, 0.95, 0.975)))
+    by_patient = np.bincount(code, weights=values - random)
+    signs = rng.choice([-1.0, 1.0], size=(_FLIPS, len(by_patient)))
+    p = (1 + int((np.abs(signs @ by_patient) >= abs(by_patient.sum()) - 1e-12).sum())) / (_FLIPS + 1)
+    return Estimate(
+        "change of probability", float(values.mean()), low, high, p=p, n=len(np.unique(code)),
+        method=f"patients drawn anew {settings.resamples:,} times; p by exchange with {NULLS} random prototypes",
+        extra={"random": float(random.mean()), "low_90": low_90, "high_90": high_90, "images": float(len(values))},
+    )  # fmt: skip
+
+
+def _captured(material: Material, a: int) -> Estimate:
+    carrier = material.carried[a]
+    return Estimate(
+        "AUROC at equal values of the others", carrier.auroc, n=int(np.isfinite(material.labels[:, a]).sum()),
+        method="prototype chosen on half of the test images, judged on the other",
+        extra={"where chosen": carrier.chosen_auroc, "judge": float(material.judge_auroc[a])},
+    )  # fmt: skip
+
+
+def _screened(material: Material, a: int, b: int, settings: AuditSettings) -> Estimate:
+    i, j = material.carried[a].prototype, material.carried[b].prototype
+    sign = (1 if material.carried[a].up else -1) * (1 if material.carried[b].up else -1)
+    seen, unseen = material.training[:, (i, j)], material.activations[:, (i, j)]
+    there = sign * _correlation(seen, np.ones((1, len(seen))))[0]
+    here = sign * _correlation(unseen, np.ones((1, len(unseen))))[0]
+    code, weights = patient_weights(material.patients, settings.resamples, settings.seed)
+    draws = sign * _correlation(unseen, weights[:, code])
+    # Training images are many: their correlation's own error by Fisher's formula.
+    error = np.sqrt(draws.std() ** 2 + ((1 - there**2) / np.sqrt(max(1, len(seen) - 3))) ** 2)
+    value = float(there - here)
+    return Estimate(
+        "correlation in training less that in test images", value, value - 1.96 * float(error),
+        value + 1.96 * float(error), n=len(unseen), extra={"training": float(there), "test": float(here)},
+        method="patients drawn anew for the test images, Fisher's error for the training images",
+    )  # fmt: skip
+
+
+def _amplified(material: Material, a: int, b: int, settings: AuditSettings, rng: np.random.Generator) -> Estimate:
+    painted = (material.drawn[:, (a, b)] > 0.5).astype(float)
+    real = (material.judged_training[:, (a, b)] > 0.5).astype(float)
+    values, errors = [], []
+    for some in (painted, real):
+        one = float(_correlation(some, np.ones((1, len(some))))[0])
+        draws = _correlation(some, rng.multinomial(len(some), np.full(len(some), 1 / len(some)), settings.resamples))
+        values.append(one)
+        errors.append(float(np.nanstd(draws)))
+    value, error = values[0] - values[1], float(np.hypot(errors[0], errors[1]))
+    return Estimate(
+        "phi in painted less that in training images", value, value - 1.96 * error, value + 1.96 * error,
+        n=len(painted), method="images drawn anew; both by the same judge",
+        extra={"painted": values[0], "training": values[1]},
+    )  # fmt: skip
+
+
+def _correlation(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return Pearson's correlation of two columns under each row of weights (B, n); NaN where one does not vary."""
+    total = weights.sum(1)
+    mean = weights @ values / total[:, None]
+    square = weights @ values**2 / total[:, None] - mean**2
+    both = weights @ (values[:, 0] * values[:, 1]) / total - mean[:, 0] * mean[:, 1]
+    below = np.sqrt(np.maximum(square[:, 0], 0) * np.maximum(square[:, 1], 0))
+    return np.divide(both, below, out=np.full(len(both), np.nan), where=below > 1e-12)

@@ -1,0 +1,1 @@
+"""Diffusion: schedules, nets, samplers and exact inversion, in plain torch."""

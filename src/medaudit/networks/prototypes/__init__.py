@@ -1,0 +1,1 @@
+"""Patch prototypes that condition a diffusion model (Patronus, arXiv 2503.22782)."""

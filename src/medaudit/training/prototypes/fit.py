@@ -1,0 +1,223 @@
+"""Train encoder, prototypes and denoiser together, and keep them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from medaudit.errors import DataError, UsageError
+from medaudit.networks.diffusion.schedule import NoiseSchedule, linear_schedule
+from medaudit.networks.diffusion.unet import ConditionalUNet
+from medaudit.networks.prototypes.encoder import PrototypeEncoder, data_init, paper_init
+from medaudit.networks.prototypes.model import PrototypeDiffusion
+from medaudit.training import checkpoint
+from medaudit.training.logs import Row
+from medaudit.training.loop import train
+from medaudit.training.prototypes.recipe import PrototypeRecipe, from_record
+from medaudit.training.sampling import TrainingData
+from medaudit.training.steering import Steering
+
+KEPT = "prototypes.pt"
+_LOOKED_AT = 2_048  # images that start the prototypes and measure the activations' mean and SD
+_WATCHED = 512
+_WARMUP, _LAST_RATE = 100, 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedPrototypes:
+    """A trained model, in evaluation mode, and how it was made."""
+
+    model: PrototypeDiffusion
+    recipe: PrototypeRecipe
+    schedule: NoiseSchedule
+    history: tuple[Row, ...]
+    """A row a part of the training: ``loss`` and ``val_effective_rank``, the effective rank of activations."""
+
+
+def fit_prototypes(
+    images: np.ndarray, rows: Sequence[int], recipe: PrototypeRecipe, folder: Path, *, seed: int = 0,
+    device: str = "cpu", precision: str = "32-true", names: Sequence[str] | None = None, progress: bool = False,
+) -> TrainedPrototypes:  # fmt: skip
+    """Return the model trained on the cases ``rows`` of ``images`` (n, C, H, W), from 0 to 1; it stays in ``folder``.
+
+    Goes on where ``folder`` was stopped, to the same bits. ``names`` are the cases' in errors. Raises UsageError for
+    images of another shape than the recipe's, and DataError for fewer images than prototypes or than a batch, for
+    images that are all alike, and for a loss that is not finite.
+    """
+    if (folder / KEPT).is_file():
+        return restored(folder, recipe, rows)
+    _check(images, rows, recipe)
+    model = started(images, rows, recipe, seed)
+    schedule = linear_schedule(recipe.noise_steps)
+    watched = torch.from_numpy(_from_minus_one(images[_spread(rows, _WATCHED)]))
+
+    def load(index: int, rng: np.random.Generator) -> dict[str, Any]:
+        image = _from_minus_one(images[rows[index]])
+        if recipe.flip and rng.random() < 0.5:
+            image = image[..., ::-1].copy()
+        return {
+            "image": torch.from_numpy(image),
+            "noise": torch.from_numpy(rng.standard_normal(image.shape, dtype=np.float32)),
+            "time": torch.tensor(int(rng.integers(recipe.first_time, recipe.noise_steps))),
+        }
+
+    def loss_of(net: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+        return denoising_loss(net, schedule, batch["image"], batch["noise"], batch["time"], recipe.predicts)
+
+    def watch(net: nn.Module) -> dict[str, float]:
+        with torch.no_grad():
+            where = next(model.parameters()).device
+            return {"effective_rank": effective_rank(model.activations(watched.to(where)).float().cpu())}
+
+    done = train(
+        model, loss_of, TrainingData([str(names[i] if names else i) for i in rows], load),
+        recipe.settings(seed, device, precision), folder=folder / "training", validate=watch,
+        steering=_steering(recipe), progress=progress,
+    )  # fmt: skip
+    model = model.cpu().eval()
+    checkpoint.write(
+        folder / KEPT,
+        {
+            "model": model.state_dict(),
+            "recipe": recipe.record(),
+            "seen": _seen(rows),
+            "history": [dict(row) for row in done.history],
+        },
+    )
+    for file in (folder / "training").glob("*.pt"):
+        file.unlink()
+    return TrainedPrototypes(model, recipe, schedule, done.history)
+
+
+def denoising_loss(
+    net: nn.Module, schedule: NoiseSchedule, images: Tensor, noise: Tensor, times: Tensor, predicts: str
+) -> dict[str, Tensor]:
+    """Return the mean squared error of the net's noise or velocity, all numbers of all images alike (paper, 3.2)."""
+    noisy = schedule.noised(images, noise, times)
+    wanted = noise if predicts == "noise" else schedule.velocity(images, noise, times)
+    return {"loss": mse_loss(net(images, noisy, times).float(), wanted)}
+
+
+def restored(
+    folder: Path, recipe: PrototypeRecipe | None = None, rows: Sequence[int] | None = None
+) -> TrainedPrototypes:
+    """Return the model that :func:`fit_prototypes` left in ``folder``.
+
+    Raises DataError where there is none or it is damaged, and UsageError where it is of another ``recipe`` or of other
+    ``rows`` than those given.
+    """
+    kept = checkpoint.read(folder / KEPT)
+    try:
+        made, state = from_record(kept["recipe"]), kept["model"]
+        schedule, history = linear_schedule(made.noise_steps), tuple(kept["history"])
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{folder / KEPT} is no model of prototypes, or damaged; remove it and train again") from None
+    if recipe is not None and made != recipe:
+        raise UsageError(f"{folder} holds a training of another recipe; choose another folder")
+    if rows is not None and kept["seen"] != _seen(rows):
+        raise UsageError(f"{folder} holds a training on other images; choose another folder")
+    model = empty_model(made)
+    checkpoint.check_architecture(model.state_dict(), state, folder / KEPT)
+    model.load_state_dict(state)
+    return TrainedPrototypes(model.eval(), made, schedule, history)
+
+
+def empty_model(recipe: PrototypeRecipe) -> PrototypeDiffusion:
+    """Return the model of a recipe with weights that mean nothing yet."""
+    return PrototypeDiffusion(PrototypeEncoder(recipe.encoder), ConditionalUNet(recipe.unet), predicts=recipe.predicts)
+
+
+def started(images: np.ndarray, rows: Sequence[int], recipe: PrototypeRecipe, seed: int) -> PrototypeDiffusion:
+    """Return the model before its first step; ``fast`` looks at up to 2,048 of the images for it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = empty_model(recipe)
+    generator = torch.Generator().manual_seed(seed)
+    if recipe.recipe == "paper":
+        paper_init(model.encoder, generator)
+        return model
+    some = torch.from_numpy(_from_minus_one(images[_spread(rows, _LOOKED_AT)]))
+    data_init(model.encoder, some, generator)
+    with torch.no_grad():
+        found = torch.cat([model.activations(part) for part in some.split(256)])
+    model.centre.copy_(found.mean(0))
+    model.spread.copy_(found.std(0).clamp(min=1e-4))
+    return model
+
+
+def effective_rank(activations: Tensor | np.ndarray) -> float:
+    """Return exp of the entropy of the shares of variance along principal axes (Roy and Vetterli, 2007), of (N, m)."""
+    values = np.asarray(activations, dtype=np.float64)
+    shares = np.linalg.svd(values - values.mean(0), compute_uv=False)
+    total = shares.sum()
+    if not total > 0:
+        return 1.0
+    shares = shares[shares > 0] / total
+    return float(math.exp(-(shares * np.log(shares)).sum()))
+
+
+def _steering(recipe: PrototypeRecipe) -> Steering:
+    if recipe.recipe == "paper":
+        return Steering()
+
+    def groups(model: nn.Module) -> list[dict[str, Any]]:
+        mine = [p for name, p in model.named_parameters() if name.endswith("encoder.prototypes")]
+        rest = [p for name, p in model.named_parameters() if not name.endswith("encoder.prototypes")]
+        return [{"params": rest}, {"params": mine, "weight_decay": 0.0}]  # to 0 is nowhere that patches lie
+
+    def rates(groups: Sequence[dict[str, Any]], rate: float, step: int, steps: int) -> float:
+        now = rate * _factor(step, steps)
+        for group in groups:
+            group["lr"] = now
+        return now
+
+    return replace(Steering(), groups=groups, rates=rates)
+
+
+def _factor(step: int, steps: int) -> float:
+    """Return what the rate is multiplied with: a rise over 100 steps, then half a cosine to a twentieth."""
+    warmup = min(_WARMUP, steps // 4)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _check(images: np.ndarray, rows: Sequence[int], recipe: PrototypeRecipe) -> None:
+    shape = (recipe.encoder.channels, recipe.side, recipe.side)
+    if tuple(images.shape[1:]) != shape:
+        raise UsageError(f"images are {images.shape[1:]}, the recipe's {shape} (channels, rows, columns)")
+    least = max(recipe.encoder.prototypes, recipe.batch_size)
+    if len(rows) < least:
+        what = "prototypes" if least == recipe.encoder.prototypes else "images a batch"
+        raise DataError(
+            f"there are {len(rows)} images to train on, fewer than {least} {what}; give more, or ask for fewer"
+        )
+    some = np.asarray(images[_spread(rows, _WATCHED)], dtype=np.float32)
+    if not np.isfinite(some).all():
+        raise DataError("some images hold values that are no numbers; mend them")
+    if float(np.ptp(some, axis=0).max()) < 1e-3:
+        raise DataError("the images are all alike: there is nothing to tell apart; look at what was given")
+
+
+def _spread(rows: Sequence[int], most: int) -> np.ndarray:
+    """Return up to ``most`` of the rows, evenly over them."""
+    at = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
+    return np.sort(np.asarray(rows)[at])
+
+
+def _from_minus_one(images: np.ndarray) -> np.ndarray:
+    return np.asarray(images, dtype=np.float32) * 2 - 1
+
+
+def _seen(rows: Sequence[int]) -> str:
+    return hashlib.sha256(np.asarray(rows, dtype=np.int64).tobytes()).hexdigest()
