@@ -11,15 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from medaudit.errors import DataError
-from medaudit.networks.diffusion.latent import LatentNet, LatentShape
+from medaudit.errors import DataError, UsageError
+from medaudit.networks.diffusion.latent import LatentPrior, LatentShape
 from medaudit.networks.diffusion.samplers import sample
-from medaudit.networks.diffusion.schedule import linear_schedule
+from medaudit.networks.diffusion.schedule import cosine_schedule
+from medaudit.training import checkpoint
 from medaudit.training.loop import train
 from medaudit.training.sampling import TrainingData
 from medaudit.training.settings import TrainingSettings
 
-_SMALLEST = 1e-4  # an activation of 0, as of a patch infinitely far away, has a logarithm then
+# Of the cosine kind: of codes that go together strongly, DDIM loses half as much of the small SDs as with a linear one.
+_SCHEDULE = cosine_schedule()
+_DRAW = 7  # so that no other use of a seed draws the same numbers
 
 
 @dataclass(frozen=True)
@@ -42,60 +45,74 @@ class PriorRecipe:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class Prior:
-    """A trained one. ``negative``: activations are below 0, as those of the linear similarity are."""
+def fit_prior(
+    activations: np.ndarray, folder: Path, *, recipe: PriorRecipe | None = None, epsilon: float = 1e-4, seed: int = 0
+) -> LatentPrior:
+    """Return a diffusion model of activations (N, m), trained in ``folder``.
 
-    net: LatentNet
-    negative: bool
-
-
-def fit_prior(activations: np.ndarray, folder: Path, *, recipe: PriorRecipe | None = None, seed: int = 0) -> Prior:
-    """Return a diffusion model of activations (N, m) > 0, or all < 0, trained in ``folder``, resumable.
-
-    What is modelled are their logarithms at mean 0 and SD 1, so that what is drawn has the sign of activations. Raises
-    DataError for fewer than two rows, or values of both signs.
+    Goes on where ``folder`` was stopped, to the same bits. Activations are of the log similarity, all 0 or more, or of
+    the linear one, all 0 or less; ``epsilon`` is the encoder's. Raises DataError for fewer than two rows, for values
+    that are not finite or of both signs, and UsageError where ``folder`` holds a training on other activations.
     """
     recipe = recipe or PriorRecipe()
     values = np.asarray(activations, dtype=np.float64)
-    if len(values) < 2 or not np.isfinite(values).all():
-        raise DataError(f"{len(values)} activations; expected two or more, all of them numbers")
-    negative = bool((values <= 0).all())
-    if not negative and (values < 0).any():
-        raise DataError("activations have both signs; expected those of one similarity")
-    logs = np.log(np.maximum(np.abs(values), _SMALLEST))
-    centre, spread = logs.mean(0), np.maximum(logs.std(0), 1e-6)
-    codes = ((logs - centre) / spread).astype(np.float32)
+    similarity = _similarity(values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = LatentNet(LatentShape(codes.shape[1], recipe.width, recipe.layers))
-    net.centre.copy_(torch.from_numpy(centre))
-    net.spread.copy_(torch.from_numpy(spread))
-    schedule = linear_schedule()
+        net = LatentPrior(
+            LatentShape(values.shape[1], recipe.width, recipe.layers, similarity=similarity, epsilon=epsilon)
+        )
+    net.fit_scale(torch.from_numpy(values))
+    _check_same(net, folder)
+    codes = net.encode(torch.from_numpy(values))
 
     def load(index: int, rng: np.random.Generator) -> dict[str, Any]:
         return {
-            "code": torch.from_numpy(codes[index]),
+            "code": codes[index],
             "noise": torch.from_numpy(rng.standard_normal(codes.shape[1], dtype=np.float32)),
-            "time": torch.tensor(int(rng.integers(schedule.steps))),
+            "time": torch.tensor(int(rng.integers(_SCHEDULE.steps))),
         }
 
     def loss_of(model: nn.Module, batch: dict[str, Any]) -> Tensor:
         code, noise, time = batch["code"], batch["noise"], batch["time"]
-        return mse_loss(model(schedule.noised(code, noise, time), time), schedule.velocity(code, noise, time))
+        return mse_loss(model(_SCHEDULE.noised(code, noise, time), time), _SCHEDULE.velocity(code, noise, time))
 
     data = TrainingData([str(i) for i in range(len(codes))], load)
     train(net, loss_of, data, recipe.settings(seed), folder=folder, progress=False)
-    return Prior(net.eval(), negative)
+    return net.eval()
 
 
-def draw(prior: Prior, n: int, *, seed: int, steps: int = 100) -> np.ndarray:
-    """Return ``n`` drawn activations (n, m) float32; the first ones do not depend on ``n``. True DDIM: no fresh
-    noise.
+def draw(prior: LatentPrior, n: int, *, seed: int, steps: int = 250) -> np.ndarray:
+    """Return ``n`` drawn activations (n, m) float32, each one that an image can have; the first ones do not depend on n.
+
+    True DDIM: the noise that is put back is the predicted one. With 250 steps it loses 0.5 % of an SD, and 3 % of the
+    SD in directions where activations go together so much that it is a tenth (closed form, Gaussian data).
     """
-    m = prior.net.shape.activations
-    noise = np.stack([np.random.default_rng((seed, i, 7)).standard_normal(m, dtype=np.float32) for i in range(n)])
+    m = prior.shape.activations
+    noise = np.stack([np.random.default_rng((seed, i, _DRAW)).standard_normal(m, dtype=np.float32) for i in range(n)])
     with torch.no_grad():
-        codes = sample(prior.net, torch.from_numpy(noise), linear_schedule(), steps=steps, predicts="velocity")
-        values = (codes * prior.net.spread + prior.net.centre).exp().numpy()
-    return (-values if prior.negative else values).astype(np.float32)
+        return prior.decode(sample(prior, torch.from_numpy(noise), _SCHEDULE, steps=steps, predicts="velocity")).numpy()
+
+
+def _similarity(values: np.ndarray) -> str:
+    if values.ndim != 2 or len(values) < 2:
+        raise DataError(f"activations of shape {values.shape}; expected two or more rows, one an image")
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        raise DataError(f"row {bad[0] + 1} of the activations has a value that is not finite; leave that image out")
+    if (values >= 0).all():
+        return "log"
+    if (values <= 0).all():
+        return "linear"
+    raise DataError("activations have both signs; expected those of one similarity: all 0 or more, or all 0 or less")
+
+
+def _check_same(net: LatentPrior, folder: Path) -> None:
+    """Raise UsageError if ``folder`` holds a training whose activations had other means or SDs."""
+    state = checkpoint.newest(folder)
+    if state is None:
+        return
+    for name in ("centre", "spread"):
+        ours, theirs = getattr(net, name), state["model"].get(name)
+        if theirs is None or theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=1e-4, atol=1e-6):
+            raise UsageError(f"{folder} holds a training on other activations; choose another folder")

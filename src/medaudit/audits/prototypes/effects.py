@@ -1,12 +1,10 @@
-"""The shortcut diagnosis: what painting one attribute in does to the others, alone and along with what it goes with.
+"""The shortcut diagnosis: what painting one attribute in does to the others, by three moves.
 
-The paper (2503.22782, 4.4) sets a prototype to its maximum, others fixed, and looks at eight images. Here it is
-measured: which prototype carries an attribute is chosen on half of the test images, at equal values of the other
-attributes; the effect is the change of a judge's probability on other images that show none of the attributes,
-against random other prototypes in the same images. Where two things mostly but not always went together, moving one
-alone shows nothing; so the others are also moved as they go with it in the training images (``total``), and as they go
-with it where attributes do not go together (``balanced``): what a code that mixes two things would do in any case. All
-but the first is ours.
+The paper (2503.22782, 4.4) sets one prototype to its maximum, others fixed, and looks at eight images. Here it is
+measured, by the change of a judge's probability in images that show none of the attributes, against random other
+prototypes in the same images. Two moves are added, both ours: by what activations change with an attribute where
+attributes do not go together (``code``: the code of that attribute alone), and by what they change with it in the
+training images (``total``). Where two things mostly but not always went together only the last shows it.
 """
 
 from __future__ import annotations
@@ -53,24 +51,19 @@ class Effect:
     """
 
     moved: int
-    """The attribute whose carrier was moved."""
-    direct: np.ndarray
-    """All other activations as they were."""
+    """The attribute that was painted in."""
     total: np.ndarray
-    """The others along with it, by their regression on it in the training images."""
-    balanced: np.ndarray
-    """The same by the regression in labelled images that were weighted so that attributes do not go together."""
+    """By the change of mean activations with it among training images."""
+    code: np.ndarray
+    """By the same among labelled images, weighted so that attributes do not go together."""
+    direct: np.ndarray
+    """By its carrier alone, all other activations as they were."""
     null: np.ndarray
     """(n, NULLS, K): of random other prototypes moved alone to their own 95th percentile."""
     reached: np.ndarray
-    """(n,): the change of the painted image's own activation, over what was asked for, moved alone."""
-    painted: tuple[np.ndarray, np.ndarray]
-    """The first 8 images (8, C, H, W) moved alone, and along with what goes with it."""
-
-    @property
-    def learned(self) -> np.ndarray:
-        """(n, K): what training has tied to it: total, less what the code mixes in any case (balanced less direct)."""
-        return self.total - (self.balanced - self.direct)
+    """(n,): the change of the carrier in the image painted by it alone, over what was asked for."""
+    painted: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """The first 8 images (8, C, H, W) by total, code and direct."""
 
 
 def carriers(
@@ -127,45 +120,52 @@ def conditional_auroc(activations: np.ndarray, labels: np.ndarray) -> np.ndarray
     return found
 
 
+def shifts(activations: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return (K, m): by how much mean activations (n, m) differ between images with and without each attribute.
+
+    ``weights`` (n,) count some images more. NaN where all have it, or none.
+    """
+    weights = np.ones(len(labels)) if weights is None else weights
+    found = np.full((labels.shape[1], activations.shape[1]), np.nan)
+    for k in range(labels.shape[1]):
+        yes, no = weights * (labels[:, k] == 1), weights * (labels[:, k] == 0)
+        if yes.sum() > 0 and no.sum() > 0:
+            found[k] = yes @ activations / yes.sum() - no @ activations / no.sum()
+    return found
+
+
 def effects(
     painter: Painter, judge: Judge, inverted: Inverted, activations: np.ndarray, training: np.ndarray,
-    balanced: Ranges, carried: Sequence[Carrier], *, seed: int,
+    total: np.ndarray, code: np.ndarray, carried: Sequence[Carrier], *, seed: int,
 ) -> list[Effect]:  # fmt: skip
-    """Return what moving each carrier does to images of ``activations`` (n, m) and their noise.
+    """Return what each attribute's moves do to images of ``activations`` (n, m) and their noise.
 
-    ``training`` (N, m) are the activations of the training images; ``balanced`` has the covariance of images in which
-    attributes do not go together.
+    ``training`` (N, m) are the activations of the training images; ``total`` and ``code`` (K, m) come from
+    :func:`shifts`. An attribute without a shift has no effect here.
     """
     ranges = Ranges.of(training)
     own = judge(painter.paint(inverted.noise, activations))
     correlation = np.nan_to_num(np.corrcoef(training, rowvar=False))
     found = []
     for carrier in carried:
-        others = np.flatnonzero(np.abs(correlation[carrier.prototype]) < _ALIKE)
-        rng = np.random.default_rng((seed, carrier.attribute))
+        k, j = carrier.attribute, carrier.prototype
+        if not (np.isfinite(total[k]).all() and np.isfinite(code[k]).all()):
+            continue
+        others = np.flatnonzero(np.abs(correlation[j]) < _ALIKE)
+        rng = np.random.default_rng((seed, k))
         null = np.zeros((len(own), NULLS, own.shape[1]))
         for r in range(NULLS if len(others) else 0):
             random = moved_at_random(ranges, activations, rng.choice(others, len(own)))
             null[:, r] = judge(painter.paint(inverted.noise, random)) - own
-        painted = {}
-        for name, by, mode in (
-            ("direct", ranges, "direct"),
-            ("total", ranges, "total"),
-            ("balanced", balanced, "total"),
-        ):
-            painted[name] = painter.paint(
-                inverted.noise, by.moved(activations, carrier.prototype, carrier.target, mode)
-            )
-        asked = carrier.target - activations[:, carrier.prototype]
-        got = painter.activations(painted["direct"])[:, carrier.prototype] - activations[:, carrier.prototype]
-        found.append(
-            Effect(
-                carrier.attribute, judge(painted["direct"]) - own, judge(painted["total"]) - own,
-                judge(painted["balanced"]) - own, null,
-                np.divide(got, asked, out=np.full(len(got), np.nan), where=np.abs(asked) > 1e-6),
-                (painted["direct"][:8], painted["total"][:8]),
-            )
-        )  # fmt: skip
+        moves = (ranges.shifted(activations, total[k]), ranges.shifted(activations, code[k]),
+                 ranges.moved(activations, j, carrier.target))  # fmt: skip
+        painted = [painter.paint(inverted.noise, move) for move in moves]
+        changes = [judge(images) - own for images in painted]
+        asked = carrier.target - activations[:, j]
+        got = painter.activations(painted[2])[:, j] - activations[:, j]
+        reached = np.divide(got, asked, out=np.full(len(got), np.nan), where=np.abs(asked) > 1e-6)
+        shown = (painted[0][:8], painted[1][:8], painted[2][:8])
+        found.append(Effect(k, changes[0], changes[1], changes[2], null, reached, shown))
     return found
 
 

@@ -36,7 +36,7 @@ def drafts(result: Study) -> Iterator[Draft]:
     for a in range(len(names)):
         for b in range(len(names)):
             if a != b:
-                yield from _direct(result, a, b)
+                yield from _absorbed(result, a, b)
     yield from (_captured(result, a) for a in range(len(names)))
     yield from (_screened(result, *pair) for pair in result.screen)
     yield from (_amplified(result, *pair) for pair in result.amplified)
@@ -54,17 +54,13 @@ def _why_not(result: Study, a: int, b: int) -> str:
     if not m.effects or len(np.unique(m.patients[m.start])) < s.min_patients:
         n = len(np.unique(m.patients[m.start]))
         return f"Only {n} patients have images without any of the attributes; {s.min_patients} are needed."
-    if result.is_captured(a) and result.carrier(a).other > s.captured:
+    if not result.is_painted(a):
+        if (a, a, "total") not in result.change:
+            return f"{names[a]} has one value among the training images, or among those that the judge learned from."
+        own = result.change[a, a, "total"].value
         return (
-            f"The best prototype of {names[a]} tells another attribute too (AUROC {result.carrier(a).other:.2f}); "
-            "moving it "
-            "says nothing of either."
+            f"Moving {names[a]} does not paint it ({100 * own:+.0f} points of its own); so it can bring nothing along."
         )
-    if not result.is_captured(a):
-        found = result.captured[a].value
-        if np.isnan(found):
-            return f"No prototype can be said to carry {names[a]}: it never parts from the other attributes here."
-        return f"No prototype carries {names[a]} (best AUROC {found:.2f}, below {s.captured:g}); it cannot be moved."
     return ""
 
 
@@ -75,17 +71,16 @@ def _shortcut(result: Study, a: int, b: int) -> Draft:
     why = _why_not(result, a, b)
     if why:
         return insufficient(name, question, why, {}, len(result.material.start))
-    estimate = result.change[a, b, "learned"]
-    direct = result.change[a, b, "direct"]
+    estimate = result.change[a, b, "total"]
+    code = result.change[a, b, "code"]
 
     def judge(adjusted: Estimate) -> tuple[Verdict, str]:
         said = f"{100 * estimate.value:+.0f} points ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
         if adjusted.p_adjusted < 0.05 and estimate.low > 0 and estimate.value >= s.margin:
             alone = (
-                f"even where nothing else is moved ({100 * direct.value:+.0f} points): the model has taken one for the "
-                "other"
-                if direct.low > 0 and direct.value >= s.margin
-                else "as far as the two went together in the training images"
+                f"and so does its code alone ({100 * code.value:+.0f} points): the model has taken one for the other"
+                if code.low > 0 and code.value >= s.margin
+                else "as it went along in the training images"
             )
             return "supported", f"Painting {names[a]} brings {names[b]} along: {said}, {alone}."
         if estimate.extra["high_90"] < s.margin:
@@ -95,22 +90,25 @@ def _shortcut(result: Study, a: int, b: int) -> Draft:
     return Draft(name, question, _groups(result, a, b), estimate, judge, primary=True)
 
 
-def _direct(result: Study, a: int, b: int) -> Iterator[Draft]:
+def _absorbed(result: Study, a: int, b: int) -> Iterator[Draft]:
     if _why_not(result, a, b):
         return
     names, s = result.material.attributes, result.settings
-    estimate = result.change[a, b, "direct"]
+    estimate = result.change[a, b, "code"]
 
     def judge(adjusted: Estimate) -> tuple[Verdict, str]:
         said = f"{100 * estimate.value:+.0f} points ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
         if adjusted.p_adjusted < 0.05 and estimate.low > 0 and estimate.value >= s.margin:
-            return "supported", f"The prototype of {names[a]} alone brings {names[b]}: {said}."
+            return "supported", f"The code of {names[a]} alone is painted with {names[b]}: {said}."
         if estimate.extra["high_90"] < s.margin:
-            return "refuted", f"The prototype of {names[a]} alone does not bring {names[b]}: {said}."
-        return "insufficient", f"Whether the prototype of {names[a]} alone brings {names[b]} cannot be told: {said}."
+            return "refuted", f"The code of {names[a]} alone is not painted with {names[b]}: {said}."
+        return (
+            "insufficient",
+            f"Whether the code of {names[a]} alone is painted with {names[b]} cannot be told: {said}.",
+        )
 
     yield Draft(
-        f"entangled:{names[a]}->{names[b]}", f"Does the prototype of {names[a]} alone bring {names[b]}?",
+        f"absorbed:{names[a]}->{names[b]}", f"Is the code of {names[a]} alone painted with {names[b]}?",
         _groups(result, a, b), estimate, judge,
     )  # fmt: skip
 

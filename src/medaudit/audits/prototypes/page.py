@@ -74,15 +74,15 @@ def _moved(result: Study, asked: Asked) -> Section:
         pictures.append(
             Picture(
                 gallery.tiles(rows, pixels=72),
-                f"Images without any attribute; below, {name} painted in alone, and with what goes with it",
-                f"{name}, prototype {carrier.prototype}{note}: before, moved alone, moved with what went with it",
+                f"Images without any attribute; below, {name} painted in by three moves",
+                f"{name}: before, total, code, and prototype {carrier.prototype} alone{note}",
             )
         )  # fmt: skip
     return Section(
         "What does it look like?",
-        "Above, images that show none of the attributes. Then each is painted again from its own noise: with the "
-        "carrier of one attribute set to what it is in images that have it, all else fixed; and with the other "
-        "activations moved along as they were in training.",
+        "Above, images that show none of the attributes. Below, each painted again from its own noise: by what "
+        "activations "
+        "change with an attribute among training images; by its code alone; and by its carrier alone.",
         pictures=pictures,
     )
 
@@ -99,22 +99,19 @@ def _changes(result: Study) -> Section:
                      numerals.number(e.extra["random"]),
                      numerals.p_cell(e.p), str(e.n))
                 )  # fmt: skip
-                if mode == "learned":
+                if mode == "total":
                     label = f"{moved} → {seen}"
                     rows.append({"group": label, "value": e.value, "low": e.low, "high": e.high, "n": e.n})
     margin = result.settings.margin
-    svg = figures.forest(
-        rows, title="Change of probability that training tied to it", measure="probability", null_band=(-margin, margin)
-    )
+    svg = figures.forest(rows, title="Change of probability, total", measure="probability", null_band=(-margin, margin))
     return Section(
         "How much does it change?",
-        "The change of a judge's probability of the second attribute when the first is painted in: direct, with all "
-        "else "
-        "fixed; total, with the others moved as they go with it in training; balanced, as they go with it where "
-        "attributes "
-        "do not go together. Learned is total less what the code mixes in any case (balanced less direct). An "
-        "attribute "
-        "with itself: whether the carrier does what its name says. Band: smaller than the margin.",
+        "The change of a judge's probability of the second attribute when the first is painted in. Total: by what "
+        "activations change with it among training images. Code: by what they change with it where attributes do not "
+        "go "
+        "together, so the code of it alone. Direct: by its carrier alone. An attribute with itself: whether it is "
+        "painted "
+        "at all. Band: smaller than the margin.",
         figures=[Figure(svg, "Changes", "A row a pair: the change of probability with its interval.")],
         tables=[
             Table("Changes of probability",
@@ -254,17 +251,16 @@ def methods(result: Study, trained: Opened) -> str:
     s, m = result.settings, result.material
     return (
         f"The shortcut diagnosis of Patronus (arXiv 2503.22782, 4.4) as a test (medaudit {__version__}). For each "
-        "attribute the prototype that tells it best beyond any other (AUROC at equal values of the other attributes) "
-        "was "
-        f"chosen on half of the patients. In {len(m.start)} images of the other half that show none of the attributes "
-        "it "
-        "was set to the 95th percentile of training images (the 5th where the attribute lowers it): alone (direct); "
-        "with "
-        "all others moved by their regression on it in the training images (total, ours: moving one alone shows "
-        "nothing "
-        "where two things only mostly went together); and by their regression in labelled images weighted so that "
-        "attributes "
-        "do not go together (balanced: what the code mixes in any case). Judged is total less (balanced less direct). "
+        f"attribute, {len(m.start)} images that show none of the attributes were painted again with activations moved "
+        "by the "
+        "difference of mean activations between training images with and without it (total, ours), by the same "
+        "difference "
+        "among labelled images weighted so that attributes do not go together (code, ours), and with its carrier alone "
+        "set "
+        "to the 95th percentile of training images (direct; the 5th where the attribute lowers it). The carrier is the "
+        "prototype that tells the attribute best beyond any other (AUROC at equal values of the others), chosen on "
+        "half of "
+        "the patients; the images are of the other half. Judged is total. "
         f"Images were painted by {s.steps} steps of DDIM from their own noise and judged by "
         "a separate net, trained on images weighted so that no attribute predicts another. Against the same image "
         "painted "
@@ -279,7 +275,7 @@ def limits(result: Study) -> Sequence[str]:
         "One training of the model: another seed may carry an attribute that this one does not.",
         "A judge that is wrong on painted images, or that learned a cue of its own, would be believed.",
         "An effect is of the model, not of the disease: it says what the model has learned to paint together.",
-        "The total effect takes associations to be linear in activations.",
+        "A move by means is one move for all images; what depends on the image is not followed.",
         *(["The judge learned from few images; see its AUROC."] if (result.material.judge_auroc < 0.95).any() else []),
     ]
 

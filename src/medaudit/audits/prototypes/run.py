@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from medaudit.audits.labels_run import fingerprint
-from medaudit.audits.prototypes.effects import carriers, effects
+from medaudit.audits.prototypes.effects import Judge, carriers, effects, shifts
 from medaudit.audits.prototypes.findings import cards, findings
 from medaudit.audits.prototypes.labels import attributes_of, two_valued
 from medaudit.audits.prototypes.page import page
@@ -136,18 +136,18 @@ def gather(
     judge_auroc = np.array([_auroc(told[:, k], labels[judging, k]) for k in range(len(names))])
     training = trained.activations()[rows]
     codes = painter.activations(asked.images)
-    ranges = Ranges.of(training)
-    carried = carriers(codes, labels, (choosing, judging), ranges)
+    carried = carriers(codes, labels, (choosing, judging), Ranges.of(training))
     bare = judging[(labels[judging] == 0).all(axis=1)]
     start = bare[: settings.images]
     found, drawn = [], np.zeros((0, len(names)))
     if len(start) >= 2:
         images = np.asarray(asked.images[start], dtype=np.float32)
         inverted = painter.invert(images, codes[start])
+        total = shifts(training, _training_labels(trained, known, names, rows, judge_of))
         known_all = np.isfinite(labels[choosing]).all(axis=1)
-        level = choosing[known_all] if known_all.sum() > 1 else choosing
-        balanced = ranges.going_together_as(codes[level], balanced_weights(labels[level]))
-        found = effects(painter, judge_of, inverted, codes[start], training, balanced, carried, seed=settings.seed)
+        level = choosing[known_all]
+        code = shifts(codes[level], labels[level], balanced_weights(labels[level]))
+        found = effects(painter, judge_of, inverted, codes[start], training, total, code, carried, seed=settings.seed)
     if settings.drawn:
         prior = fit_prior(training, out / "prior", seed=settings.seed)
         activations = draw(prior, settings.drawn, seed=settings.seed)
@@ -196,6 +196,21 @@ def _judge(trained, known, asked, names, choosing, settings, out):  # type: igno
     return fit_judge(
         images, labels, list(range(len(images))), out / "judge", seed=settings.seed, device=settings.device
     )
+
+
+def _training_labels(
+    trained: Opened, known: pl.DataFrame, names: tuple[str, ...], rows: np.ndarray, judge: Judge
+) -> np.ndarray:  # fmt: skip
+    """Return the attributes of the training images (N, K): as they are known, and as the judge says where not."""
+    found = np.full((len(rows), len(names)), np.nan)
+    if all(name in known.columns for name in names):
+        found = attributes_of(known, names)[rows]
+    for start in range(0, len(rows), 1_024):
+        part = slice(start, start + 1_024)
+        if np.isnan(found[part]).any():
+            said = (judge(np.asarray(trained.images[rows[part]], dtype=np.float32)) > 0.5).astype(float)
+            found[part] = np.where(np.isnan(found[part]), said, found[part])
+    return found
 
 
 def _asked(

@@ -10,8 +10,10 @@ from medaudit.audits.prototypes.effects import NULLS, Carrier, Effect
 from medaudit.audits.prototypes.settings import AuditSettings
 from medaudit.statistics import Estimate, patient_weights
 
-KINDS = ("learned", "direct", "total", "balanced")
-"""Of changes: what training has tied to a carrier, and the three moves that this is made of (:class:`Effect`)."""
+KINDS = ("total", "code", "direct")
+"""The moves of :class:`~medaudit.audits.prototypes.effects.Effect`."""
+PAINTED = 0.5
+"""The change of its own probability from which on a move is said to paint an attribute; ours."""
 _FLIPS = 10_000
 
 
@@ -57,6 +59,11 @@ class Study:
     def carrier(self, attribute: int) -> Carrier:
         """Return what carries an attribute."""
         return self.material.carried[attribute]
+
+    def is_painted(self, attribute: int) -> bool:
+        """Return whether moving an attribute paints it at all: half of the way from never to always."""
+        key = (attribute, attribute, "total")
+        return key in self.change and self.change[key].value >= PAINTED
 
     def is_captured(self, attribute: int) -> bool:
         """Return whether some prototype tells the attribute well enough to be called its carrier."""

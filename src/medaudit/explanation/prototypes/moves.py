@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,10 +34,11 @@ class Ranges:
         covariance = np.atleast_2d(np.cov(values, rowvar=False))
         return cls(low, high, values.min(0), values.max(0), values.mean(0), covariance)
 
-    def going_together_as(self, activations: np.ndarray, weights: np.ndarray) -> Ranges:
-        """Return these ranges with the covariance of other images' activations (n, m) under ``weights`` (n,)."""
-        values = np.asarray(activations, dtype=np.float64)
-        return replace(self, covariance=np.atleast_2d(np.cov(values, rowvar=False, aweights=weights)))
+    def shifted(self, activations: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """Return activations (n, m) moved by ``shift`` (m,), and held within what training images have, or they had."""
+        before = np.asarray(activations, dtype=np.float64)
+        after = np.clip(before + shift, np.minimum(self.least, before), np.maximum(self.most, before))
+        return after.astype(np.float32)
 
     def moved(
         self, activations: np.ndarray, prototype: int, target: float | np.ndarray, mode: str = "direct"

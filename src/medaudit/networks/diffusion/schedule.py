@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medaudit.errors import UsageError
+
 PREDICTED = ("noise", "velocity")
 
 
@@ -16,11 +18,20 @@ PREDICTED = ("noise", "velocity")
 class NoiseSchedule:
     """``signal`` (T,) float64, the products of 1 - beta that papers call alpha-bar: time 0 is the least noisy one.
 
-    A noised image is sqrt(signal) x + sqrt(1 - signal) noise. Times are real ones from 0 to T - 1; -1 means the image
-    itself, whose signal is 1.
+    A noised image is sqrt(signal) x + sqrt(1 - signal) noise. Times are real ones from 0 to T - 1, all of them noisy
+    and all of them to be trained; -1 means the image itself, whose signal is 1. Raises UsageError for a signal that
+    does not fall within 0 to 1.
     """
 
     signal: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.signal.ndim != 1 or not len(self.signal) or not (np.diff(self.signal, prepend=1.0) < 0).all():
+            raise UsageError(
+                "the signal of a noise schedule does not fall from 1; expected one that falls at every time"
+            )
+        if not self.signal[-1] > 0:
+            raise UsageError(f"the last signal of a noise schedule is {self.signal[-1]:.3g}; expected more than 0")
 
     @property
     def steps(self) -> int:
@@ -51,19 +62,27 @@ class NoiseSchedule:
         return (noisy - b * prediction) / a, prediction
 
     def log_snr(self, times: np.ndarray) -> np.ndarray:
-        """Return log(signal / (1 - signal)) at times."""
+        """Return log(signal / (1 - signal)) at times from 0 to T - 1."""
         signal = self.signal[np.asarray(times, dtype=int)]
         return np.log(signal) - np.log1p(-signal)
 
     def _factors(self, times: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        signal = torch.from_numpy(self.signal)[times.cpu().long()]
+        where = times.cpu().long() + 1
+        if len(where) and int(where.min()) < 0:
+            raise ValueError(f"time {int(where.min()) - 1}; expected -1, the image itself, to {self.steps - 1}")
+        signal = torch.from_numpy(np.concatenate([[1.0], self.signal]))[where]
         shape = (-1,) + (1,) * (like.ndim - 1)
         # In float64 first: near time 0 the part of the noise is the root of a small difference.
         return tuple(x.to(like.dtype).to(like.device).view(shape) for x in (signal.sqrt(), (1 - signal).sqrt()))  # type: ignore[return-value]
 
 
 def linear_schedule(steps: int = 1_000) -> NoiseSchedule:
-    """Return DDPM's: beta from 1e-4 to 0.02 over 1,000 steps, scaled by 1,000 / T for other T (paper, 3.1)."""
+    """Return DDPM's: beta from 1e-4 to 0.02 over 1,000 steps, scaled by 1,000 / T for other T (paper, 3.1).
+
+    Raises UsageError for fewer than 21 steps, where beta would pass 1.
+    """
+    if steps < 21:
+        raise UsageError(f"a linear noise schedule of {steps} steps; expected 21 or more, as 1,000")
     scale = 1_000 / steps
     return NoiseSchedule(np.cumprod(1 - np.linspace(scale * 1e-4, scale * 0.02, steps)))
 
