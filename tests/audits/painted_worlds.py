@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medaudit.audits.prototypes.effects import carriers, effects, shifts
+from medaudit.audits.prototypes.effects import Donors, carriers, effects
 from medaudit.audits.prototypes.settings import AuditSettings
 from medaudit.audits.prototypes.study import Material, Study, study
 from medaudit.explanation.prototypes.moves import Ranges
 from medaudit.explanation.prototypes.painter import Inverted
-from medaudit.training.attributes import balanced_weights
 
 PROTOTYPES = 12
 NAMES = ("sign", "shortcut", "control")
@@ -19,7 +18,7 @@ NAMES = ("sign", "shortcut", "control")
 
 @dataclass(frozen=True)
 class FormulaPainter:
-    """Activations 0, 1, 2 are of sign, shortcut and control; ``absorbed``: the shortcut's pixel is painted as sign too."""
+    """Activations 0, 1, 2 are of sign, shortcut and control; ``absorbed``: the shortcut is painted as sign too."""
 
     absorbed: bool = False
 
@@ -41,9 +40,10 @@ def judge(images: np.ndarray) -> np.ndarray:
 
 
 def world(
-    phi: float, *, seed: int, absorbed: bool = False, n: int = 600, noise: float = 0.25, settings: AuditSettings | None = None
-) -> Study:
-    """Return the study of a model trained on images in which sign and shortcut correlate by ``phi``, asked on others."""
+    phi: float, *, seed: int, absorbed: bool = False, n: int = 1_200, noise: float = 0.25,
+    settings: AuditSettings | None = None,
+) -> Study:  # fmt: skip
+    """Return the study of a model of images in which sign and shortcut correlate by ``phi``, asked on others."""
     settings = settings or AuditSettings(drawn=0, leaks=0, seed=seed, resamples=500)
     rng = np.random.default_rng(seed)
 
@@ -61,17 +61,14 @@ def world(
     choosing, judging = np.flatnonzero(half == 0), np.flatnonzero(half == 1)
     carried = carriers(codes, labels, (choosing, judging), Ranges.of(training))
     start = judging[(labels[judging] == 0).all(axis=1)][: settings.images]
-    total = shifts(training, known)
-    code = shifts(codes[choosing], labels[choosing], balanced_weights(labels[choosing]))
     nothing = np.zeros((len(start), 1), dtype=np.float32)
     inverted = Inverted(nothing, nothing[:, 0], nothing[:, 0], 0)
     found = effects(
-        FormulaPainter(absorbed), judge, inverted, codes[start], training, total, code, carried, seed=seed  # type: ignore[arg-type]
-    )
+        FormulaPainter(absorbed), judge, inverted, codes[start], Donors(training, known),  # type: ignore[arg-type]
+        Donors(codes[choosing], labels[choosing]), carried, seed=seed,
+    )  # fmt: skip
     material = Material(
         NAMES, labels, np.arange(n), codes, training, start, carried, found, np.zeros((0, 3)), np.zeros((0, 3)),
         np.ones(3),
     )  # fmt: skip
     return study(material, settings)
-
-

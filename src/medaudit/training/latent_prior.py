@@ -83,10 +83,11 @@ def fit_prior(
 
 
 def draw(prior: LatentPrior, n: int, *, seed: int, steps: int = 250) -> np.ndarray:
-    """Return ``n`` drawn activations (n, m) float32, each one that an image can have; the first ones do not depend on n.
+    """Return ``n`` drawn activations (n, m) float32, each one that an image can have.
 
-    True DDIM: the noise that is put back is the predicted one. With 250 steps it loses 0.5 % of an SD, and 3 % of the
-    SD in directions where activations go together so much that it is a tenth (closed form, Gaussian data).
+    The first ones do not depend on ``n``. True DDIM: the noise that is put back is the predicted one. With 250 steps it
+    loses 0.5 % of an SD, and 3 % of the SD in directions where activations go together so much that it is a tenth
+    (closed form, Gaussian data).
     """
     m = prior.shape.activations
     noise = np.stack([np.random.default_rng((seed, i, _DRAW)).standard_normal(m, dtype=np.float32) for i in range(n)])

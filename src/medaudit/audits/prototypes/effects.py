@@ -2,9 +2,10 @@
 
 The paper (2503.22782, 4.4) sets one prototype to its maximum, others fixed, and looks at eight images. Here it is
 measured, by the change of a judge's probability in images that show none of the attributes, against random other
-prototypes in the same images. Two moves are added, both ours: by what activations change with an attribute where
-attributes do not go together (``code``: the code of that attribute alone), and by what they change with it in the
-training images (``total``). Where two things mostly but not always went together only the last shows it.
+prototypes in the same images. Two comparisons are added, both ours: the image's own noise is painted with the
+activations of donors that have an attribute, and of donors that have it not. Donors are training images (``total``), or
+labelled images that have no other attribute (``code``). Where two things mostly but not always went together only the
+first shows it; where the model has taken one for the other, the second does.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Judge = Callable[[np.ndarray], np.ndarray]
 
 _LEAST = 10  # images of each kind without which a stratum says nothing of an AUROC
 _ALIKE = 0.5  # a prototype that correlates more with the moved one is no random other one
-NULLS = 4
+NULLS, DRAWS = 4, 4
+_FEWEST = 5  # donors of a kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,20 +48,20 @@ class Carrier:
 
 @dataclass(frozen=True, eq=False)
 class Effect:
-    """What moves did to each image: changes of the judge's probabilities (n, K) against the same image painted
-    unmoved.
-    """
+    """What painting an attribute in did to each image: differences of the judge's probabilities, (n, K) each."""
 
     moved: int
     """The attribute that was painted in."""
     total: np.ndarray
-    """By the change of mean activations with it among training images."""
+    """Painted with activations of training images with it, less of training images without it; means of several."""
     code: np.ndarray
-    """By the same among labelled images, weighted so that attributes do not go together."""
+    """Painted with activations of labelled images with it and nothing else, less of such without any attribute."""
     direct: np.ndarray
-    """By its carrier alone, all other activations as they were."""
+    """Painted with its carrier alone moved, less painted unmoved."""
     null: np.ndarray
-    """(n, NULLS, K): of random other prototypes moved alone to their own 95th percentile."""
+    """(n, K): of random other prototypes, each moved alone to its own 95th percentile, less unmoved; means of
+    several.
+    """
     reached: np.ndarray
     """(n,): the change of the carrier in the image painted by it alone, over what was asked for."""
     painted: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -120,53 +122,73 @@ def conditional_auroc(activations: np.ndarray, labels: np.ndarray) -> np.ndarray
     return found
 
 
-def shifts(activations: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Return (K, m): by how much mean activations (n, m) differ between images with and without each attribute.
+@dataclass(frozen=True, eq=False)
+class Donors:
+    """Images whose activations are given to others."""
 
-    ``weights`` (n,) count some images more. NaN where all have it, or none.
-    """
-    weights = np.ones(len(labels)) if weights is None else weights
-    found = np.full((labels.shape[1], activations.shape[1]), np.nan)
-    for k in range(labels.shape[1]):
-        yes, no = weights * (labels[:, k] == 1), weights * (labels[:, k] == 0)
-        if yes.sum() > 0 and no.sum() > 0:
-            found[k] = yes @ activations / yes.sum() - no @ activations / no.sum()
-    return found
+    activations: np.ndarray
+    """(N, m)."""
+    labels: np.ndarray
+    """(N, K): 0, 1 or NaN."""
+
+    def rows(self, attribute: int, value: int, alone: bool) -> np.ndarray:
+        """Return the donors with an attribute at ``value``; ``alone``: with all others at 0."""
+        wanted = self.labels[:, attribute] == value
+        if alone:
+            wanted = wanted & (np.delete(self.labels, attribute, axis=1) == 0).all(axis=1)
+        return np.flatnonzero(wanted)
 
 
 def effects(
-    painter: Painter, judge: Judge, inverted: Inverted, activations: np.ndarray, training: np.ndarray,
-    total: np.ndarray, code: np.ndarray, carried: Sequence[Carrier], *, seed: int,
+    painter: Painter, judge: Judge, inverted: Inverted, activations: np.ndarray, training: Donors, labelled: Donors,
+    carried: Sequence[Carrier], *, seed: int,
 ) -> list[Effect]:  # fmt: skip
-    """Return what each attribute's moves do to images of ``activations`` (n, m) and their noise.
+    """Return what painting each attribute into images of ``activations`` (n, m) does; their noise stays their own.
 
-    ``training`` (N, m) are the activations of the training images; ``total`` and ``code`` (K, m) come from
-    :func:`shifts`. An attribute without a shift has no effect here.
+    An attribute that has too few donors, five with and five without, has no effect here.
     """
-    ranges = Ranges.of(training)
+    ranges = Ranges.of(training.activations)
     own = judge(painter.paint(inverted.noise, activations))
-    correlation = np.nan_to_num(np.corrcoef(training, rowvar=False))
+    correlation = np.nan_to_num(np.corrcoef(training.activations, rowvar=False))
     found = []
     for carrier in carried:
         k, j = carrier.attribute, carrier.prototype
-        if not (np.isfinite(total[k]).all() and np.isfinite(code[k]).all()):
+        groups = [
+            [donors.rows(k, value, alone) for value in (1, 0)]
+            for donors, alone in ((training, False), (labelled, True))
+        ]  # fmt: skip
+        if min(len(rows) for pair in groups for rows in pair) < _FEWEST:
             continue
-        others = np.flatnonzero(np.abs(correlation[j]) < _ALIKE)
         rng = np.random.default_rng((seed, k))
-        null = np.zeros((len(own), NULLS, own.shape[1]))
-        for r in range(NULLS if len(others) else 0):
+        total, shown_total = _exchanged(painter, judge, inverted, training, groups[0], rng)
+        code, shown_code = _exchanged(painter, judge, inverted, labelled, groups[1], rng)
+        alone_ = painter.paint(inverted.noise, ranges.moved(activations, j, carrier.target))
+        others = np.flatnonzero(np.abs(correlation[j]) < _ALIKE)
+        null = np.zeros_like(own)
+        for _ in range(NULLS if len(others) else 0):
             random = moved_at_random(ranges, activations, rng.choice(others, len(own)))
-            null[:, r] = judge(painter.paint(inverted.noise, random)) - own
-        moves = (ranges.shifted(activations, total[k]), ranges.shifted(activations, code[k]),
-                 ranges.moved(activations, j, carrier.target))  # fmt: skip
-        painted = [painter.paint(inverted.noise, move) for move in moves]
-        changes = [judge(images) - own for images in painted]
+            null += (judge(painter.paint(inverted.noise, random)) - own) / NULLS
         asked = carrier.target - activations[:, j]
-        got = painter.activations(painted[2])[:, j] - activations[:, j]
+        got = painter.activations(alone_)[:, j] - activations[:, j]
         reached = np.divide(got, asked, out=np.full(len(got), np.nan), where=np.abs(asked) > 1e-6)
-        shown = (painted[0][:8], painted[1][:8], painted[2][:8])
-        found.append(Effect(k, changes[0], changes[1], changes[2], null, reached, shown))
+        shown = (shown_total, shown_code, alone_[:8])
+        found.append(Effect(k, total, code, judge(alone_) - own, null, reached, shown))
     return found
+
+
+def _exchanged(
+    painter: Painter, judge: Judge, inverted: Inverted, donors: Donors, pair: Sequence[np.ndarray],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Return (n, K): painted as donors with, less as donors without, the mean of four draws; and the first images."""
+    n, found, shown = len(inverted.noise), [], None
+    for _ in range(DRAWS):
+        there = painter.paint(inverted.noise, donors.activations[rng.choice(pair[0], n)])
+        away = painter.paint(inverted.noise, donors.activations[rng.choice(pair[1], n)])
+        found.append(judge(there) - judge(away))
+        shown = there[:8] if shown is None else shown
+    assert shown is not None
+    return np.mean(found, axis=0), shown
 
 
 def moved_at_random(ranges: Ranges, activations: np.ndarray, prototypes: np.ndarray) -> np.ndarray:

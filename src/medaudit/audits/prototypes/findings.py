@@ -56,7 +56,8 @@ def _why_not(result: Study, a: int, b: int) -> str:
         return f"Only {n} patients have images without any of the attributes; {s.min_patients} are needed."
     if not result.is_painted(a):
         if (a, a, "total") not in result.change:
-            return f"{names[a]} has one value among the training images, or among those that the judge learned from."
+            return f"{names[a]} has too few training images with or without it, or too few labelled ones that show "
+            "nothing else."
         own = result.change[a, a, "total"].value
         return (
             f"Moving {names[a]} does not paint it ({100 * own:+.0f} points of its own); so it can bring nothing along."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medaudit import __version__
+from medaudit.audits.prototypes.effects import DRAWS
 from medaudit.audits.prototypes.findings import cards
 from medaudit.audits.prototypes.study import KINDS, Study
 from medaudit.audits.prototypes.train_page import PATRONUS, as_picture
@@ -106,12 +107,11 @@ def _changes(result: Study) -> Section:
     svg = figures.forest(rows, title="Change of probability, total", measure="probability", null_band=(-margin, margin))
     return Section(
         "How much does it change?",
-        "The change of a judge's probability of the second attribute when the first is painted in. Total: by what "
-        "activations change with it among training images. Code: by what they change with it where attributes do not "
-        "go "
-        "together, so the code of it alone. Direct: by its carrier alone. An attribute with itself: whether it is "
-        "painted "
-        "at all. Band: smaller than the margin.",
+        "The change of a judge's probability of the second attribute when the first is painted in. Total: with the "
+        "activations of training images that have it, less of those without. Code: of labelled images that have it and "
+        "nothing else, less of those with nothing. Direct: by its carrier alone. An attribute with itself: whether it "
+        "is "
+        "painted at all. Band: smaller than the margin.",
         figures=[Figure(svg, "Changes", "A row a pair: the change of probability with its interval.")],
         tables=[
             Table("Changes of probability",
@@ -251,16 +251,17 @@ def methods(result: Study, trained: Opened) -> str:
     s, m = result.settings, result.material
     return (
         f"The shortcut diagnosis of Patronus (arXiv 2503.22782, 4.4) as a test (medaudit {__version__}). For each "
-        f"attribute, {len(m.start)} images that show none of the attributes were painted again with activations moved "
-        "by the "
-        "difference of mean activations between training images with and without it (total, ours), by the same "
-        "difference "
-        "among labelled images weighted so that attributes do not go together (code, ours), and with its carrier alone "
-        "set "
-        "to the 95th percentile of training images (direct; the 5th where the attribute lowers it). The carrier is the "
-        "prototype that tells the attribute best beyond any other (AUROC at equal values of the others), chosen on "
-        "half of "
-        "the patients; the images are of the other half. Judged is total. "
+        f"attribute, {len(m.start)} images that show none of the attributes were painted again from their own noise: "
+        "with the "
+        f"activations of {DRAWS} random training images that have it, less {DRAWS} that have it not (total, ours); of "
+        "labelled "
+        "images that have it and no other, less such that have none (code, ours); and with its carrier alone set to "
+        "the 95th "
+        "percentile of training images (direct; the 5th where the attribute lowers it). The carrier is the prototype "
+        "that tells "
+        "the attribute best beyond any other (AUROC at equal values of the others), chosen on half of the patients; "
+        "the changed "
+        "images are of the other half. Judged is total. "
         f"Images were painted by {s.steps} steps of DDIM from their own noise and judged by "
         "a separate net, trained on images weighted so that no attribute predicts another. Against the same image "
         "painted "
@@ -275,7 +276,8 @@ def limits(result: Study) -> Sequence[str]:
         "One training of the model: another seed may carry an attribute that this one does not.",
         "A judge that is wrong on painted images, or that learned a cue of its own, would be believed.",
         "An effect is of the model, not of the disease: it says what the model has learned to paint together.",
-        "A move by means is one move for all images; what depends on the image is not followed.",
+        "With a donor's activations all that they hold is exchanged; only differences between donors with and without "
+        "count.",
         *(["The judge learned from few images; see its AUROC."] if (result.material.judge_auroc < 0.95).any() else []),
     ]
 

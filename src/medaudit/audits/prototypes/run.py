@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from medaudit.audits.labels_run import fingerprint
-from medaudit.audits.prototypes.effects import Judge, carriers, effects, shifts
+from medaudit.audits.prototypes.effects import Donors, Judge, carriers, effects
 from medaudit.audits.prototypes.findings import cards, findings
 from medaudit.audits.prototypes.labels import attributes_of, two_valued
 from medaudit.audits.prototypes.page import page
@@ -27,7 +27,8 @@ from medaudit.explanation.prototypes.moves import Ranges
 from medaudit.metrics.ranking import auroc
 from medaudit.report import Finding, Run, refuse_what_is_no_run
 from medaudit.report.arrays import write_arrays
-from medaudit.training.attributes import balanced_weights, fit_judge, judged
+from medaudit.training.attributes import fit_judge, judged
+from medaudit.training.devices import one_thread
 from medaudit.training.latent_prior import draw, fit_prior
 
 _KINDS = ("sign", "shortcut", "control")
@@ -79,7 +80,7 @@ def audit_prototypes(
         )
     inputs = {"model": model_hash(model), "attributes": _labels_hash(known, probe, names)}
     kept = {**asdict(settings), "names": names, "torch": importlib.metadata.version("torch")}
-    with Run.open(out, verb="prototypes audit", settings=kept, inputs=inputs) as run:
+    with one_thread(settings.device), Run.open(out, verb="prototypes audit", settings=kept, inputs=inputs) as run:
         start = time.perf_counter()
         asked = _asked(trained, known, probe, names, out, jobs=jobs, progress=progress)
         material = gather(trained, known, asked, names, settings, out)
@@ -143,11 +144,9 @@ def gather(
     if len(start) >= 2:
         images = np.asarray(asked.images[start], dtype=np.float32)
         inverted = painter.invert(images, codes[start])
-        total = shifts(training, _training_labels(trained, known, names, rows, judge_of))
-        known_all = np.isfinite(labels[choosing]).all(axis=1)
-        level = choosing[known_all]
-        code = shifts(codes[level], labels[level], balanced_weights(labels[level]))
-        found = effects(painter, judge_of, inverted, codes[start], training, total, code, carried, seed=settings.seed)
+        seen = Donors(training, _training_labels(trained, known, names, rows, judge_of))
+        labelled = Donors(codes[choosing], labels[choosing])
+        found = effects(painter, judge_of, inverted, codes[start], seen, labelled, carried, seed=settings.seed)
     if settings.drawn:
         prior = fit_prior(training, out / "prior", seed=settings.seed)
         activations = draw(prior, settings.drawn, seed=settings.seed)
@@ -173,7 +172,7 @@ def frame(result: Study, asked: Asked) -> pl.DataFrame:
             for k, name in enumerate(material.attributes)
             for kind in KINDS
         }
-        columns |= {f"random_{name}": effect.null[:, :, k].mean(1) for k, name in enumerate(material.attributes)}
+        columns |= {f"random_{name}": effect.null[:, k] for k, name in enumerate(material.attributes)}
         parts.append(
             pl.DataFrame({"case_id": [asked.case_ids[i] for i in material.start], **columns}).with_columns(
                 moved=pl.lit(material.attributes[effect.moved]), reached=pl.Series(effect.reached),

@@ -19,6 +19,7 @@ from medaudit.explanation.prototypes.moves import Ranges
 from medaudit.explanation.prototypes.pictures import activation_map, extrapolated, interpolated
 from medaudit.explanation.prototypes.when import emergence, order
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
+from medaudit.training.devices import one_thread
 
 _MAPPED, _BEYOND, _TIMED, _SHOWN = 6, 7, 8, 5
 
@@ -39,7 +40,8 @@ def show_prototypes(
         raise UsageError(f"there is no prototype {wrong[0]}; there are {m}, counted from 0")
     chosen = list(prototypes) or np.argsort(-health.activations.std(0), kind="stable")[:_SHOWN].tolist()
     settings = {"prototypes": list(prototypes), "images": images, "seed": seed}
-    with Run.open(out, verb="prototypes show", settings=settings, inputs={"model": model_hash(model)}) as run:
+    inputs = {"model": model_hash(model)}
+    with one_thread("cpu"), Run.open(out, verb="prototypes show", settings=settings, inputs=inputs) as run:
         start = time.perf_counter()
         done = trained.painter.trained
         found = findings(trained, done, health)

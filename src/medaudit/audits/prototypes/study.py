@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medaudit.audits.prototypes.effects import NULLS, Carrier, Effect
+from medaudit.audits.prototypes.effects import Carrier, Effect
 from medaudit.audits.prototypes.settings import AuditSettings
 from medaudit.statistics import Estimate, patient_weights
 
@@ -61,9 +61,9 @@ class Study:
         return self.material.carried[attribute]
 
     def is_painted(self, attribute: int) -> bool:
-        """Return whether moving an attribute paints it at all: half of the way from never to always."""
-        key = (attribute, attribute, "total")
-        return key in self.change and self.change[key].value >= PAINTED
+        """Return whether giving an image an attribute's code paints it at all: half of the way from never to always."""
+        own = [self.change[key] for kind in ("total", "code") if (key := (attribute, attribute, kind)) in self.change]
+        return any(estimate.value >= PAINTED for estimate in own)
 
     def is_captured(self, attribute: int) -> bool:
         """Return whether some prototype tells the attribute well enough to be called its carrier."""
@@ -90,13 +90,14 @@ def study(material: Material, settings: AuditSettings) -> Study:
 def changed(
     effect: Effect, kind: str, attribute: int, patients: np.ndarray, settings: AuditSettings, rng: np.random.Generator
 ) -> Estimate:
-    """Return the mean change of an attribute's probability, with its interval, and p against random prototypes.
+    """Return the mean change of an attribute's probability, with its interval and p.
 
-    p is of a permutation test within images: had the moved prototype been one of the random ones, the change and the
-    mean of the random ones' would have been as likely to stand the other way around; patients are turned as a whole.
+    p is of a test by exchange: were it nothing whether a donor has the attribute, each image's difference would as
+    likely have the other sign; for a prototype moved alone the same of it and random other prototypes. Patients are
+    turned as a whole.
     """
     values = getattr(effect, kind)[:, attribute]
-    random = effect.null[:, :, attribute].mean(1)
+    random = effect.null[:, attribute] if kind == "direct" else np.zeros(len(values))
     code, weights = patient_weights(patients, settings.resamples, settings.seed)
     cases = weights[:, code]
     draws = (cases @ values) / np.maximum(cases.sum(1), 1)
@@ -106,7 +107,7 @@ def changed(
     p = (1 + int((np.abs(signs @ by_patient) >= abs(by_patient.sum()) - 1e-12).sum())) / (_FLIPS + 1)
     return Estimate(
         "change of probability", float(values.mean()), low, high, p=p, n=len(np.unique(code)),
-        method=f"patients drawn anew {settings.resamples:,} times; p by exchange with {NULLS} random prototypes",
+        method=f"patients drawn anew {settings.resamples:,} times; p by exchange",
         extra={"random": float(random.mean()), "low_90": low_90, "high_90": high_90, "images": float(len(values))},
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from medaudit.cohort import Cohort, colour_image, split
 from medaudit.errors import UsageError
 from medaudit.explanation.prototypes.painter import Painter
 from medaudit.report import Finding, Run
+from medaudit.training.devices import one_thread
 from medaudit.training.prepared import opened, prepare
 from medaudit.training.prototypes.fit import fit_prototypes, restored
 from medaudit.training.prototypes.recipe import PRESETS, PrototypeRecipe
@@ -108,7 +109,10 @@ def train_prototypes(
         )
     recipe = recipe_of(cohort, settings)
     kept = {**asdict(settings), "recipe": recipe.record(), "torch": importlib.metadata.version("torch")}
-    with Run.open(out, verb="prototypes train", settings=kept, inputs={"cases": fingerprint(cohort)}) as run:
+    with (
+        one_thread(settings.device),
+        Run.open(out, verb="prototypes train", settings=kept, inputs={"cases": fingerprint(cohort)}) as run,
+    ):
         from medaudit.audits.prototypes.train_page import findings as found_in
         from medaudit.audits.prototypes.train_page import page
 

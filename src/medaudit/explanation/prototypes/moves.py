@@ -34,12 +34,6 @@ class Ranges:
         covariance = np.atleast_2d(np.cov(values, rowvar=False))
         return cls(low, high, values.min(0), values.max(0), values.mean(0), covariance)
 
-    def shifted(self, activations: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """Return activations (n, m) moved by ``shift`` (m,), and held within what training images have, or they had."""
-        before = np.asarray(activations, dtype=np.float64)
-        after = np.clip(before + shift, np.minimum(self.least, before), np.maximum(self.most, before))
-        return after.astype(np.float32)
-
     def moved(
         self, activations: np.ndarray, prototype: int, target: float | np.ndarray, mode: str = "direct"
     ) -> np.ndarray:

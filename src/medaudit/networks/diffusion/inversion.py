@@ -94,7 +94,9 @@ def invert(
         # torch.maximum keeps NaN: what diverged never counts as settled.
         residual = torch.maximum(residual, moved)
         x, before = guess, time
-    return Inversion(x, residual, evaluations, x.flatten(1).std(1), SETTLED if tolerance is None else tolerance)
+    return Inversion(
+        x, residual, evaluations, x.flatten(1).std(1, correction=0), SETTLED if tolerance is None else tolerance
+    )
 
 
 def slerp(first: Tensor, last: Tensor, share: float) -> Tensor:

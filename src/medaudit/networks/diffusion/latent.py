@@ -42,8 +42,8 @@ class LatentPrior(nn.Module):
     """Noisy codes (N, m) and times (N,) to a prediction (N, m): layers with norm and SiLU, each seeing the input again.
 
     A code is -log(d² + epsilon) of the squared distance d² that an activation means, brought to mean 0 and SD 1 by
-    ``centre`` and ``spread`` (m,). Activations are bounded (the log similarity lies between 0 and log(1 / epsilon)), and
-    a sampler respects no bound; but any code means a distance of 0 or more, so that what is drawn is an activation that
+    ``centre`` and ``spread`` (m,). Activations are bounded (the log similarity between 0 and log(1 / epsilon)), and a
+    sampler respects no bound; but any code means a distance of 0 or more, so that what is drawn is an activation that
     an image can have. Of the log similarity s the code is log(exp(s) - 1), the inverse of softplus, but for a constant.
     Where s is small that is log(s); unlike log(s) it is still even in distance where s is large.
     """

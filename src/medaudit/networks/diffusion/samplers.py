@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ def sample(
     eta = _eta(method, eta)
     times = [*times_of(schedule, steps), -1]
     x, before = noise, None
-    for k, (time, after) in enumerate(zip(times, times[1:], strict=False)):
+    for k, (time, after) in enumerate(pairwise(times)):
         at = torch.full((len(x),), time, dtype=torch.int64, device=x.device)
         image, made = schedule.split(denoise(x, at).to(x.dtype), x, at, predicts)
         if seen is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from medaudit.errors import UsageError
@@ -61,7 +62,7 @@ class NoiseSchedule:
             raise ValueError(f"predicts is '{predicts}'; expected one of {', '.join(PREDICTED)}")
         return (noisy - b * prediction) / a, prediction
 
-    def log_snr(self, times: np.ndarray) -> np.ndarray:
+    def log_snr(self, times: ArrayLike) -> np.ndarray:
         """Return log(signal / (1 - signal)) at times from 0 to T - 1."""
         signal = self.signal[np.asarray(times, dtype=int)]
         return np.log(signal) - np.log1p(-signal)

@@ -33,6 +33,11 @@ class UNetShape:
             raise UsageError(
                 f"a U-Net of width {self.width}; expected a multiple of {_GROUPS}, the groups of its norms"
             )
+        if self.width * self.multipliers[-1] % self.heads:
+            raise UsageError(
+                f"{self.heads} heads cannot share {self.width * self.multipliers[-1]} channels, the U-Net's last; "
+                "expected a divisor"
+            )
 
 
 class Residual(nn.Module):
@@ -123,10 +128,10 @@ class ConditionalUNet(nn.Module):
         """Return the prediction. Raises DataError for sides that are no multiples of the stride."""
         height, width = noisy.shape[-2:]
         if height % self.stride or width % self.stride:
-            s = self.stride
+            s, side = self.stride, height if height % self.stride else width
             raise DataError(
                 f"images of {height} x {width} pixels; expected sides that are multiples of {s}, as "
-                f"{height // s * s or s} or {-(-height // s) * s}"
+                f"{side // s * s or s} or {-(-side // s) * s}"
             )
         time = F.silu(self.time(sinusoids(times, self.shape.width).to(noisy.dtype)))
         condition = F.silu(self.condition(conditions))

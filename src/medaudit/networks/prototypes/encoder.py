@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from medaudit.errors import UsageError
+from medaudit.errors import DataError, UsageError
 from medaudit.networks.prototypes.receptive_field import ReceptiveField, receptive_field
 
 SIMILARITIES = ("log", "linear")
@@ -89,34 +89,57 @@ class PrototypeEncoder(nn.Module):
         return self.convolutions(images)
 
     def distances(self, images: Tensor) -> Tensor:
-        """Return squared distances (N, m, h, w) between patches and prototypes."""
-        z = self.features(images).float()
-        return self._less_norms(z).add(self.prototypes.float().square().sum((1, 2, 3))[:, None, None]).clamp(min=0)
+        """Return squared distances (N, m, h, w) between patches and prototypes.
+
+        Never in half precision, not under autocast either: |z|² - 2 z p + |p|² has no digit left there.
+        """
+        with _no_autocast(images):
+            z, p = self._patches(images), self._points()
+            squared = _less_norms(z.flatten(2), p) + p.square().sum(1)[:, None]
+        return squared.clamp(min=0).unflatten(2, z.shape[-2:])
 
     def nearest(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return activations (N, m) and the flat number of the cell that each is nearest to (N, m)."""
-        found = self._least(images)
-        return self._activation(found.values), found.indices
+        with _no_autocast(images):
+            squared, cells = self.least(self._patches(images))
+            return activation_of(squared, self.shape.similarity, self.shape.epsilon), cells
 
     def forward(self, images: Tensor) -> Tensor:
         """Return activations (N, m)."""
-        return self._activation(self._less_norms(self.features(images).float()).flatten(2).amin(2))
+        return self.nearest(images)[0]
 
-    def _activation(self, least: Tensor) -> Tensor:
-        squared = least + self.prototypes.float().square().sum((1, 2, 3))
-        return activation_of(squared.clamp(min=0), self.shape.similarity, self.shape.epsilon)
+    def least(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least squared distance over space (N, m), of features (N, D, h, w), and the flat cell it is in.
 
-    def _least(self, images: Tensor) -> torch.return_types.min:
-        return self._less_norms(self.features(images).float()).flatten(2).min(2)
+        |p|² is the same in all cells, so that one product finds the cell. The distance there is then taken as a sum of
+        squares: exact near 0 too, where the product has lost all digits, and its gradient passes m cells, not all.
+        """
+        z, p = _whole(features).flatten(2), self._points()
+        with torch.no_grad():
+            cells = _less_norms(z, p).argmin(2)
+        at = z.gather(2, cells[:, None].expand(-1, z.shape[1], -1))
+        return (at - p.T).square().sum(1), cells
 
-    def _less_norms(self, z: Tensor) -> Tensor:
-        """Return |z|² - 2 z p: the squared distance without |p|², which does not change over space."""
-        n, d, h, w = z.shape
-        p = self.prototypes.float().view(1, -1, d)
-        cells = z.view(n, d, h * w)
-        return torch.baddbmm(cells.square().sum(1, keepdim=True), p.expand(n, -1, -1), cells, alpha=-2).view(
-            n, -1, h, w
-        )
+    def _patches(self, images: Tensor) -> Tensor:
+        return _whole(self.features(images.to(self.prototypes.dtype)))
+
+    def _points(self) -> Tensor:
+        """Return the prototypes as (m, D)."""
+        return _whole(self.prototypes).flatten(1)
+
+
+def _less_norms(cells: Tensor, points: Tensor) -> Tensor:
+    """Return |z|² - 2 z p (N, m, n) of cells (N, D, n) and points (m, D): the squared distance less |p|²."""
+    norms = cells.square().sum(1, keepdim=True)
+    return torch.baddbmm(norms, points.expand(len(cells), -1, -1), cells, alpha=-2)
+
+
+def _whole(values: Tensor) -> Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def _no_autocast(images: Tensor) -> torch.autocast:
+    return torch.autocast(images.device.type, enabled=False)
 
 
 @torch.no_grad()
@@ -143,9 +166,10 @@ def data_init(encoder: PrototypeEncoder, images: Tensor, generator: torch.Genera
             layer.bias.zero_()
     patches = torch.cat([_some_patches(encoder.features(part), generator) for part in images.split(256)])
     chosen = _far_apart(patches, encoder.shape.prototypes, generator)
-    nearest = torch.cdist(patches, chosen).square().amin(1)
-    median = float(nearest.median())
-    scale = 1 / math.sqrt(median) if median > 0 else 1.0
+    nearest = torch.cdist(patches, chosen, compute_mode="donot_use_mm_for_euclid_dist").square().amin(1)
+    # Patches of an empty background lie on a prototype, and are most of them: their distances say nothing.
+    nearest = nearest[nearest > 1e-3 * nearest.max()]
+    scale = 1 / math.sqrt(float(nearest.median())) if len(nearest) else 1.0
     convolutions[-1].weight.mul_(scale)
     encoder.prototypes.copy_((chosen * scale).view_as(encoder.prototypes))
 
@@ -155,23 +179,28 @@ def project(encoder: PrototypeEncoder, batches: Iterable[Tensor]) -> tuple[Tenso
     """Replace each prototype by the feature of the real patch nearest to it, as ProtoPNet does (arXiv 1806.10574).
 
     ``batches`` of images are seen once. Returns for each prototype the number of the image, the flat number of the
-    cell, and the squared distance before.
+    cell, and the squared distance before, (m,) each. Raises DataError where there is no image to take a patch from.
     """
-    m, d = encoder.prototypes.shape[:2]
-    best = torch.full((m,), math.inf)
-    image, cell = torch.zeros(m, dtype=torch.int64), torch.zeros(m, dtype=torch.int64)
-    patches = torch.zeros(m, d)
+    m = len(encoder.prototypes)
+    numbers = torch.arange(m, device=encoder.prototypes.device)
+    best = torch.full_like(numbers, math.inf, dtype=torch.float32)
+    image, cell = torch.zeros_like(numbers), torch.zeros_like(numbers)
+    patches = torch.zeros_like(encoder.prototypes).flatten(1)
     start = 0
     for batch in batches:
         z = encoder.features(batch)
-        squared = encoder.distances(batch).flatten(2)
-        least, at = squared.min(2)
-        value, which = least.min(0)
-        for j in torch.nonzero(value < best)[:, 0].tolist():
-            i = int(which[j])
-            best[j], image[j], cell[j] = value[j], start + i, at[i, j]
-            patches[j] = z[i].flatten(1)[:, at[i, j]]
+        squared, cells = encoder.least(z)
+        value, which = squared.min(0)
+        at = cells[which, numbers]
+        nearer = value < best
+        best = torch.where(nearer, value, best)
+        image, cell = torch.where(nearer, start + which, image), torch.where(nearer, at, cell)
+        patches = torch.where(nearer[:, None], z.flatten(2)[which, :, at], patches)
         start += len(batch)
+    if not bool(torch.isfinite(best).all()):
+        raise DataError(
+            f"no patch of {start} images has a finite distance to every prototype; expected images of numbers"
+        )
     encoder.prototypes.copy_(patches.view_as(encoder.prototypes))
     return image, cell, best
 

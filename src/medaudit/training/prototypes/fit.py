@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from medaudit.training.prototypes.recipe import PrototypeRecipe, from_record
 from medaudit.training.sampling import TrainingData
 from medaudit.training.steering import Steering
 
-KEPT = "prototypes.pt"
+KEPT, CLAIM = "prototypes.pt", "training.json"
 _LOOKED_AT = 2_048  # images that start the prototypes and measure the activations' mean and SD
 _WATCHED = 512
 _WARMUP, _LAST_RATE = 100, 0.05
@@ -53,9 +54,11 @@ def fit_prototypes(
     images of another shape than the recipe's, and DataError for fewer images than prototypes or than a batch, for
     images that are all alike, and for a loss that is not finite.
     """
+    _check(images, rows, recipe, names)
+    this = {"recipe": recipe.record(), "seed": seed, "images": _seen(images, rows)}
     if (folder / KEPT).is_file():
-        return restored(folder, recipe, rows)
-    _check(images, rows, recipe)
+        return restored(folder, this)
+    _claim(folder, this)
     model = started(images, rows, recipe, seed)
     schedule = linear_schedule(recipe.noise_steps)
     watched = torch.from_numpy(_from_minus_one(images[_spread(rows, _WATCHED)]))
@@ -88,8 +91,7 @@ def fit_prototypes(
         folder / KEPT,
         {
             "model": model.state_dict(),
-            "recipe": recipe.record(),
-            "seen": _seen(rows),
+            **this,
             "history": [dict(row) for row in done.history],
         },
     )
@@ -107,24 +109,19 @@ def denoising_loss(
     return {"loss": mse_loss(net(images, noisy, times).float(), wanted)}
 
 
-def restored(
-    folder: Path, recipe: PrototypeRecipe | None = None, rows: Sequence[int] | None = None
-) -> TrainedPrototypes:
+def restored(folder: Path, this: Mapping[str, Any] | None = None) -> TrainedPrototypes:
     """Return the model that :func:`fit_prototypes` left in ``folder``.
 
-    Raises DataError where there is none or it is damaged, and UsageError where it is of another ``recipe`` or of other
-    ``rows`` than those given.
+    Raises DataError where there is none or it is damaged, and UsageError where it is not ``this`` training: recipe,
+    seed and images.
     """
     kept = checkpoint.read(folder / KEPT)
     try:
         made, state = from_record(kept["recipe"]), kept["model"]
         schedule, history = linear_schedule(made.noise_steps), tuple(kept["history"])
+        _same(folder, this or kept, kept)
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{folder / KEPT} is no model of prototypes, or damaged; remove it and train again") from None
-    if recipe is not None and made != recipe:
-        raise UsageError(f"{folder} holds a training of another recipe; choose another folder")
-    if rows is not None and kept["seen"] != _seen(rows):
-        raise UsageError(f"{folder} holds a training on other images; choose another folder")
     model = empty_model(made)
     checkpoint.check_architecture(model.state_dict(), state, folder / KEPT)
     model.load_state_dict(state)
@@ -155,7 +152,7 @@ def started(images: np.ndarray, rows: Sequence[int], recipe: PrototypeRecipe, se
 
 
 def effective_rank(activations: Tensor | np.ndarray) -> float:
-    """Return exp of the entropy of the shares of variance along principal axes (Roy and Vetterli, 2007), of (N, m)."""
+    """Return exp of the entropy of the shares of singular values of (N, m), centred (Roy and Vetterli, 2007)."""
     values = np.asarray(activations, dtype=np.float64)
     shares = np.linalg.svd(values - values.mean(0), compute_uv=False)
     total = shares.sum()
@@ -192,7 +189,27 @@ def _factor(step: int, steps: int) -> float:
     return _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _check(images: np.ndarray, rows: Sequence[int], recipe: PrototypeRecipe) -> None:
+def _claim(folder: Path, this: Mapping[str, Any]) -> None:
+    """Say in ``folder`` which training it holds; UsageError where it is another one that was not finished."""
+    record = folder / CLAIM
+    now = json.loads(json.dumps(this))
+    if record.is_file():
+        try:
+            _same(folder, now, json.loads(record.read_text()))
+        except (KeyError, ValueError):
+            raise DataError(f"{record} is damaged; choose another folder, or remove this one") from None
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.replace(record, json.dumps(this).encode())
+
+
+def _same(folder: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    for name, said in (("recipe", "of another recipe"), ("seed", "from another seed"), ("images", "on other images")):
+        if json.dumps(ours[name]) != json.dumps(theirs[name]):
+            raise UsageError(f"{folder} holds a training {said}; choose another folder")
+
+
+def _check(images: np.ndarray, rows: Sequence[int], recipe: PrototypeRecipe, names: Sequence[str] | None) -> None:
     shape = (recipe.encoder.channels, recipe.side, recipe.side)
     if tuple(images.shape[1:]) != shape:
         raise UsageError(f"images are {images.shape[1:]}, the recipe's {shape} (channels, rows, columns)")
@@ -202,9 +219,13 @@ def _check(images: np.ndarray, rows: Sequence[int], recipe: PrototypeRecipe) -> 
         raise DataError(
             f"there are {len(rows)} images to train on, fewer than {least} {what}; give more, or ask for fewer"
         )
+    for start in range(0, len(rows), _LOOKED_AT):
+        part = np.asarray(rows[start : start + _LOOKED_AT])
+        bad = part[~np.isfinite(np.asarray(images[part], dtype=np.float32)).all((1, 2, 3))]
+        if len(bad):
+            case = names[int(bad[0])] if names else int(bad[0])
+            raise DataError(f"case {case}: its image holds values that are no numbers; mend it, or leave it out")
     some = np.asarray(images[_spread(rows, _WATCHED)], dtype=np.float32)
-    if not np.isfinite(some).all():
-        raise DataError("some images hold values that are no numbers; mend them")
     if float(np.ptp(some, axis=0).max()) < 1e-3:
         raise DataError("the images are all alike: there is nothing to tell apart; look at what was given")
 
@@ -219,5 +240,9 @@ def _from_minus_one(images: np.ndarray) -> np.ndarray:
     return np.asarray(images, dtype=np.float32) * 2 - 1
 
 
-def _seen(rows: Sequence[int]) -> str:
-    return hashlib.sha256(np.asarray(rows, dtype=np.int64).tobytes()).hexdigest()
+def _seen(images: np.ndarray, rows: Sequence[int]) -> str:
+    """Return what tells the images of a training from others."""
+    digest = hashlib.sha256(np.asarray(rows, dtype=np.int64).tobytes())
+    for start in range(0, len(rows), _LOOKED_AT):
+        digest.update(np.ascontiguousarray(images[np.asarray(rows[start : start + _LOOKED_AT])]).tobytes())
+    return digest.hexdigest()
