@@ -68,7 +68,8 @@ def world(
         Donors(codes[choosing], labels[choosing]), carried, seed=seed,
     )  # fmt: skip
     material = Material(
-        NAMES, labels, np.arange(n), codes, training, start, carried, found, np.zeros((0, 3)), np.zeros((0, 3)),
+        NAMES, labels, np.arange(n), codes, training, np.arange(3_000), start,
+        carried, found, np.zeros((0, 3)), np.zeros((0, 3)),
         np.ones(3),
     )  # fmt: skip
     return study(material, settings)

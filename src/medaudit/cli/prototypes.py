@@ -72,13 +72,14 @@ def train(
     Example: medaudit prototypes train --simulate lesions --plant ruler:0.9 --preset cpu-tiny --out runs/model
     """
     from medaudit.audits.prototypes.settings import TrainSettings
-    from medaudit.audits.prototypes.train_run import train_prototypes
+    from medaudit.audits.prototypes.train_run import recipe_for, train_prototypes
     from medaudit.cli import show, sources
 
     settings = TrainSettings(
         preset=preset, prototypes=prototypes, side=side, steps=steps, recipe=recipe, flip=flip, test_share=test_share,
         device=device, seed=seed,
     )  # fmt: skip
+    recipe_for(1, settings)  # what is refused is refused before images are made
     if images is not None:
         if any(given is not None for given in (dataset, cases, simulate)):
             raise UsageError("--images says where the images are; leave --dataset, --cases and --simulate out")

@@ -17,6 +17,7 @@ from medaudit.statistics.change import GapChange, gap_change
 from medaudit.statistics.comparison import Comparison, compare
 from medaudit.statistics.confounding import Attenuation, attenuation
 from medaudit.statistics.contingency import RatingTest, rating_test
+from medaudit.statistics.correlation_change import CorrelationChange, correlation_change
 from medaudit.statistics.delong import DeLong, delong, delong_test
 from medaudit.statistics.disparity import (
     best_and_worst,
@@ -50,6 +51,7 @@ from medaudit.statistics.mixed import GroupEffect, fractional_logit, mixed_model
 from medaudit.statistics.multiplicity import benjamini_hochberg, holm
 from medaudit.statistics.patients import patient_weights
 from medaudit.statistics.permutation import PermutationTest, permutation_test
+from medaudit.statistics.placebo import PlaceboTest, benjamini_yekutieli, placebo_test
 from medaudit.statistics.ppi import PoweredMeans, prediction_powered_means
 from medaudit.statistics.rank_correlation import spearman_draws
 from medaudit.statistics.ranks import ChiSquareTest, PairwiseRanks, dunn, kruskal_wallis, van_elteren
@@ -79,6 +81,7 @@ __all__ = [
     "ChiSquareTest",
     "ClusterAgreement",
     "Comparison",
+    "CorrelationChange",
     "DeLong",
     "Decision",
     "Draws",
@@ -92,6 +95,7 @@ __all__ = [
     "Masking",
     "PairwiseRanks",
     "PermutationTest",
+    "PlaceboTest",
     "PoweredMeans",
     "Probe",
     "RatingTest",
@@ -106,6 +110,7 @@ __all__ = [
     "anova_from_summaries",
     "attenuation",
     "benjamini_hochberg",
+    "benjamini_yekutieli",
     "best_and_worst",
     "between_group_sd",
     "bootstrap_means",
@@ -116,6 +121,7 @@ __all__ = [
     "cochran_q",
     "compare",
     "confounding_verdict",
+    "correlation_change",
     "delong",
     "delong_test",
     "detectable_difference",
@@ -150,6 +156,7 @@ __all__ = [
     "pairwise_ratios",
     "patient_weights",
     "permutation_test",
+    "placebo_test",
     "prediction_powered_means",
     "rating_test",
     "ratio",

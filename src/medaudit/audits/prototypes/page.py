@@ -94,6 +94,8 @@ def _changes(result: Study) -> Section:
     for a, moved in enumerate(names):
         for b, seen in enumerate(names):
             for mode in KINDS:
+                if (a, b, mode) not in result.change:
+                    continue  # too few donors with it or without
                 e = result.change[a, b, mode]
                 cells.append(
                     (moved, seen, mode, numerals.with_interval(e.value, e.low, e.high),
@@ -116,7 +118,7 @@ def _changes(result: Study) -> Section:
         tables=[
             Table("Changes of probability",
                   ("Moved", "Judged", "Move", "Change (95 %)", "Random", "p", "Patients"), cells,
-                  "lllrrrr", note="Random: the mean change when random other prototypes are moved in the same "
+                  "lllrrrr", note="Random: the mean change when random other prototypes are moved alone in the same "
                   "images; p "
                   "against that, before correction for the number of tests.")
         ],

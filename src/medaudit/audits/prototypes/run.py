@@ -155,7 +155,7 @@ def gather(
         drawn = judge_of(painted)
     real = rows[np.unique(np.linspace(0, len(rows) - 1, min(_JUDGED, len(rows))).astype(int))]
     return Material(
-        names, labels, asked.patients, codes, training, start, carried, found, drawn,
+        names, labels, asked.patients, codes, training, trained.patients[rows], start, carried, found, drawn,
         judge_of(np.asarray(trained.images[real], dtype=np.float32)), judge_auroc,
     )  # fmt: skip
 

@@ -33,18 +33,18 @@ def show_prototypes(
     not there.
     """
     trained = open_trained(model)
-    health = Health(trained)
-    m = health.activations.shape[1]
+    m = trained.painter.trained.recipe.encoder.prototypes
     wrong = [j for j in prototypes if not 0 <= j < m]
     if wrong:
         raise UsageError(f"there is no prototype {wrong[0]}; there are {m}, counted from 0")
+    health = Health(trained)
     chosen = list(prototypes) or np.argsort(-health.activations.std(0), kind="stable")[:_SHOWN].tolist()
     settings = {"prototypes": list(prototypes), "images": images, "seed": seed}
     inputs = {"model": model_hash(model)}
     with one_thread("cpu"), Run.open(out, verb="prototypes show", settings=settings, inputs=inputs) as run:
         start = time.perf_counter()
         done = trained.painter.trained
-        found = findings(trained, done, health)
+        found = findings(health)
         some = np.asarray(trained.images[health.rows[:images]], dtype=np.float32)
         sections = [
             _portraits(trained, health), _where(trained, some, chosen), _when(trained, health, chosen),

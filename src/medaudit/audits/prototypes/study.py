@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from medaudit.audits.prototypes.effects import Carrier, Effect
 from medaudit.audits.prototypes.settings import AuditSettings
-from medaudit.statistics import Estimate, patient_weights
+from medaudit.statistics import Estimate, correlation_change, patient_weights
 
 KINDS = ("total", "code", "direct")
 """The moves of :class:`~medaudit.audits.prototypes.effects.Effect`."""
@@ -29,6 +30,8 @@ class Material:
     """(n, m)."""
     training: np.ndarray
     """(N, m): activations of the images that the model was trained on."""
+    training_patients: np.ndarray
+    """(N,): codes of theirs."""
     start: np.ndarray
     """Rows of the images that were changed: none of them shows any attribute."""
     carried: list[Carrier]
@@ -82,7 +85,7 @@ def study(material: Material, settings: AuditSettings) -> Study:
         for kind in KINDS
     }
     pairs = [(a, b) for a in range(k) for b in range(a + 1, k)]
-    screen = {pair: _screened(material, *pair, settings) for pair in pairs}
+    screen = {pair: _screened(material, *pair) for pair in pairs}
     amplified = {pair: _amplified(material, *pair, settings, rng) for pair in pairs} if len(material.drawn) else {}
     return Study(settings, material, captured, change, screen, amplified)
 
@@ -93,22 +96,23 @@ def changed(
     """Return the mean change of an attribute's probability, with its interval and p.
 
     p is of a test by exchange: were it nothing whether a donor has the attribute, each image's difference would as
-    likely have the other sign; for a prototype moved alone the same of it and random other prototypes. Patients are
-    turned as a whole.
+    likely have the other sign; patients are turned as a whole. A prototype moved alone has no p: whether it does more
+    than others do is a question over prototypes, and there are few.
     """
     values = getattr(effect, kind)[:, attribute]
-    random = effect.null[:, attribute] if kind == "direct" else np.zeros(len(values))
     code, weights = patient_weights(patients, settings.resamples, settings.seed)
     cases = weights[:, code]
     draws = (cases @ values) / np.maximum(cases.sum(1), 1)
     low, low_90, high_90, high = (float(x) for x in np.quantile(draws, (0.025, 0.05, 0.95, 0.975)))
-    by_patient = np.bincount(code, weights=values - random)
+    by_patient = np.bincount(code, weights=values)
     signs = rng.choice([-1.0, 1.0], size=(_FLIPS, len(by_patient)))
     p = (1 + int((np.abs(signs @ by_patient) >= abs(by_patient.sum()) - 1e-12).sum())) / (_FLIPS + 1)
+    random = float(effect.null[:, attribute].mean()) if kind == "direct" else math.nan
     return Estimate(
-        "change of probability", float(values.mean()), low, high, p=p, n=len(np.unique(code)),
+        "change of probability", float(values.mean()), low, high,
+        p=math.nan if kind == "direct" else p, n=len(np.unique(code)),
         method=f"patients drawn anew {settings.resamples:,} times; p by exchange",
-        extra={"random": float(random.mean()), "low_90": low_90, "high_90": high_90, "images": float(len(values))},
+        extra={"random": random, "low_90": low_90, "high_90": high_90, "images": float(len(values))},
     )  # fmt: skip
 
 
@@ -121,21 +125,18 @@ def _captured(material: Material, a: int) -> Estimate:
     )  # fmt: skip
 
 
-def _screened(material: Material, a: int, b: int, settings: AuditSettings) -> Estimate:
+def _screened(material: Material, a: int, b: int) -> Estimate:
     i, j = material.carried[a].prototype, material.carried[b].prototype
     sign = (1 if material.carried[a].up else -1) * (1 if material.carried[b].up else -1)
-    seen, unseen = material.training[:, (i, j)], material.activations[:, (i, j)]
-    there = sign * _correlation(seen, np.ones((1, len(seen))))[0]
-    here = sign * _correlation(unseen, np.ones((1, len(unseen))))[0]
-    code, weights = patient_weights(material.patients, settings.resamples, settings.seed)
-    draws = sign * _correlation(unseen, weights[:, code])
-    # Training images are many: their correlation's own error by Fisher's formula.
-    error = np.sqrt(draws.std() ** 2 + ((1 - there**2) / np.sqrt(max(1, len(seen) - 3))) ** 2)
-    value = float(there - here)
+    change = correlation_change(
+        material.training[:, (i, j)], material.activations[:, (i, j)], first_patients=material.training_patients,
+        second_patients=material.patients,
+    )  # fmt: skip
+    value, error = sign * float(change.difference[0, 1]), 1.96 * float(change.se[0, 1])
+    extra = {"training": sign * float(change.first[0, 1]), "test": sign * float(change.second[0, 1])}
     return Estimate(
-        "correlation in training less that in test images", value, value - 1.96 * float(error),
-        value + 1.96 * float(error), n=len(unseen), extra={"training": float(there), "test": float(here)},
-        method="patients drawn anew for the test images, Fisher's error for the training images",
+        "correlation in training less that in test images", value, value - error, value + error,
+        p=float(change.p[0, 1]), n=len(material.activations), extra=extra, method="jackknife over patients",
     )  # fmt: skip
 
 

@@ -67,9 +67,8 @@ class Health:
         self.images, self.codes, self.told = images[:_PAINTED], codes[:_PAINTED], told[:_PAINTED]
 
 
-def findings(trained: Any, done: TrainedPrototypes, health: Health | None = None) -> list[Finding]:
+def findings(h: Health) -> list[Finding]:
     """Return the findings: is the code collapsed, are prototypes dead or twins, does the painter obey it?"""
-    h = health or Health(trained)
     m = h.activations.shape[1]
     gain = 1 - float(h.error.mean() / h.wrong.mean())
     draws = np.random.default_rng(0).integers(0, len(h.error), (1_000, len(h.error)))
@@ -109,10 +108,9 @@ def findings(trained: Any, done: TrainedPrototypes, health: Health | None = None
 
 
 def page(
-    trained: Any, done: TrainedPrototypes, cohort: Cohort, found: list[Finding], run: Run, seconds: float
+    trained: Any, h: Health, done: TrainedPrototypes, cohort: Cohort, found: list[Finding], run: Run, seconds: float
 ) -> Report:
     """Return the report's content."""
-    h = Health(trained)
     recipe = done.recipe
     return Report(
         title="A diffusion model of prototypes",

@@ -70,12 +70,17 @@ def open_trained(folder: Path, *, steps: int = 50) -> Opened:
 
 def recipe_of(cohort: Cohort, settings: TrainSettings) -> PrototypeRecipe:
     """Return the recipe of these settings: in colour where an image has colours."""
+    return recipe_for(channels_of(cohort), settings)
+
+
+def recipe_for(channels: int, settings: TrainSettings) -> PrototypeRecipe:
+    """Return the recipe for images of so many channels; UsageError for a size that its nets cannot take."""
     changes: dict[str, Any] = {
         name: value for name, value in (("side", settings.side), ("steps", settings.steps), ("recipe", settings.recipe))
         if value is not None
     }  # fmt: skip
     recipe = PRESETS[settings.preset].of(
-        channels=channels_of(cohort), prototypes=settings.prototypes, flip=settings.flip, **changes
+        channels=channels, prototypes=settings.prototypes, flip=settings.flip, **changes
     )
     stride = 2 ** (len(recipe.unet.multipliers) - 1)
     if recipe.side % stride:
@@ -113,8 +118,8 @@ def train_prototypes(
         one_thread(settings.device),
         Run.open(out, verb="prototypes train", settings=kept, inputs={"cases": fingerprint(cohort)}) as run,
     ):
+        from medaudit.audits.prototypes.train_page import Health, page
         from medaudit.audits.prototypes.train_page import findings as found_in
-        from medaudit.audits.prototypes.train_page import page
 
         start = time.perf_counter()
         images = prepared(cohort, recipe, out / PREPARED, jobs=jobs, progress=progress)
@@ -129,9 +134,10 @@ def train_prototypes(
             table = table.with_columns(case_id=pl.Series(cohort.case_ids))
         run.write_measurements(table, CASES)
         trained = open_trained(out)
-        answers = found_in(trained, done)
+        health = Health(trained)
+        answers = found_in(health)
         run.write_findings(answers)
-        run.write_report(page(trained, done, cohort, answers, run, time.perf_counter() - start))
+        run.write_report(page(trained, health, done, cohort, answers, run, time.perf_counter() - start))
         run.finish()
     return answers
 

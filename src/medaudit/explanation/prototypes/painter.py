@@ -41,7 +41,7 @@ class Painter:
     """Fixed-point steps of the inversion at each time, at most."""
     tolerance: float = 1e-3
     """Root mean square, of images from -1 to 1, at which a step of the inversion is settled. Only the times nearest
-    to the image need many refinements: this asks the net as often as two at every time, and comes fifty times closer."""
+    to the image need many refinements: this asks the net as often as two at all times, and comes fifty times closer."""
     batch: int = 64
     method: str = "ddim"
 

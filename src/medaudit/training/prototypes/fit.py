@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from medaudit.errors import DataError, UsageError
+from medaudit.metrics.code_structure import effective_rank
 from medaudit.networks.diffusion.schedule import NoiseSchedule, linear_schedule
 from medaudit.networks.diffusion.unet import ConditionalUNet
 from medaudit.networks.prototypes.encoder import PrototypeEncoder, data_init, paper_init
@@ -149,17 +150,6 @@ def started(images: np.ndarray, rows: Sequence[int], recipe: PrototypeRecipe, se
     model.centre.copy_(found.mean(0))
     model.spread.copy_(found.std(0).clamp(min=1e-4))
     return model
-
-
-def effective_rank(activations: Tensor | np.ndarray) -> float:
-    """Return exp of the entropy of the shares of singular values of (N, m), centred (Roy and Vetterli, 2007)."""
-    values = np.asarray(activations, dtype=np.float64)
-    shares = np.linalg.svd(values - values.mean(0), compute_uv=False)
-    total = shares.sum()
-    if not total > 0:
-        return 1.0
-    shares = shares[shares > 0] / total
-    return float(math.exp(-(shares * np.log(shares)).sum()))
 
 
 def _steering(recipe: PrototypeRecipe) -> Steering:
