@@ -1,8 +1,8 @@
 """The shortcut diagnosis: what painting one attribute in does to the others, by three moves.
 
 The paper (2503.22782, 4.4) sets one prototype to its maximum, others fixed, and looks at eight images. Here it is
-measured, by the change of a judge's probability in images that show none of the attributes, against random other
-prototypes in the same images. Two comparisons are added, both ours: the image's own noise is painted with the
+measured, by the change of a judge's probability in images that show none of the attributes; what random other
+prototypes do is shown beside it. Two comparisons are added, both ours: the image's own noise is painted with the
 activations of donors that have an attribute, and of donors that have it not. Donors are training images (``total``), or
 labelled images that have no other attribute (``code``). Where two things mostly but not always went together only the
 first shows it; where the model has taken one for the other, the second does.

@@ -56,8 +56,7 @@ def _why_not(result: Study, a: int, b: int) -> str:
         return f"Only {n} patients have images without any of the attributes; {s.min_patients} are needed."
     if not result.is_painted(a):
         if (a, a, "total") not in result.change:
-            return f"{names[a]} has too few training images with or without it, or too few labelled ones that show "
-            "nothing else."
+            return f"{names[a]}: too few training images have it or not, or too few labelled ones show nothing else."
         own = result.change[a, a, "total"].value
         return (
             f"Moving {names[a]} does not paint it ({100 * own:+.0f} points of its own); so it can bring nothing along."

@@ -81,9 +81,9 @@ def _moved(result: Study, asked: Asked) -> Section:
         )  # fmt: skip
     return Section(
         "What does it look like?",
-        "Above, images that show none of the attributes. Below, each painted again from its own noise: by what "
-        "activations "
-        "change with an attribute among training images; by its code alone; and by its carrier alone.",
+        "Above, images that show none of the attributes. Below, each painted again from its own noise: with the "
+        "activations of a training image that has an attribute; of a labelled image that has it and nothing else; and "
+        "with its carrier alone moved.",
         pictures=pictures,
     )
 
@@ -119,8 +119,8 @@ def _changes(result: Study) -> Section:
             Table("Changes of probability",
                   ("Moved", "Judged", "Move", "Change (95 %)", "Random", "p", "Patients"), cells,
                   "lllrrrr", note="Random: the mean change when random other prototypes are moved alone in the same "
-                  "images; p "
-                  "against that, before correction for the number of tests.")
+                  "images. "
+                  "p: by exchange of donors with and without, before correction for the number of tests.")
         ],
     )  # fmt: skip
 
@@ -254,21 +254,15 @@ def methods(result: Study, trained: Opened) -> str:
     return (
         f"The shortcut diagnosis of Patronus (arXiv 2503.22782, 4.4) as a test (medaudit {__version__}). For each "
         f"attribute, {len(m.start)} images that show none of the attributes were painted again from their own noise: "
-        "with the "
-        f"activations of {DRAWS} random training images that have it, less {DRAWS} that have it not (total, ours); of "
-        "labelled "
-        "images that have it and no other, less such that have none (code, ours); and with its carrier alone set to "
-        "the 95th "
-        "percentile of training images (direct; the 5th where the attribute lowers it). The carrier is the prototype "
-        "that tells "
-        "the attribute best beyond any other (AUROC at equal values of the others), chosen on half of the patients; "
-        "the changed "
-        "images are of the other half. Judged is total. "
-        f"Images were painted by {s.steps} steps of DDIM from their own noise and judged by "
-        "a separate net, trained on images weighted so that no attribute predicts another. Against the same image "
-        "painted "
-        "unmoved. Intervals: patients drawn anew; p: exchange, within patients, with random other prototypes moved in "
-        f"the same images. Shortcut: adjusted p < 0.05, an interval above 0, and at least {100 * s.margin:g} points."
+        f"with the activations of {DRAWS} random training images that have it, less {DRAWS} that have it not (total, "
+        "ours); of labelled images that have it and no other, less such that have none (code, ours); and with its "
+        "carrier alone set to the 95th percentile of training images (direct; the 5th where the attribute lowers it), "
+        "less unmoved. The carrier is the prototype that tells the attribute best beyond any other (AUROC at equal "
+        "values of the others), chosen on half of the patients; the changed images are of the other half. Judged is "
+        f"total. Images were painted by {s.steps} steps of DDIM from their own noise, and attributes told by a separate "
+        "net, trained on images weighted so that no attribute predicts another. Intervals: patients drawn anew; p: "
+        "exchange of donors with and without, patients as a whole. Shortcut: adjusted p < 0.05, an interval above 0, "
+        f"and at least {100 * s.margin:g} points."
     )
 
 

@@ -44,10 +44,8 @@ class Inversion:
             return None
         return (
             f"the noise of {open_} of {len(self.residual)} images did not settle: its last refinement still moved by "
-            "up "
-            f"to {float(self.residual.max()):.2g}, more than {self.tolerance:.2g}; painting from it gives other "
-            "images. "
-            "Ask for more refinements or more steps"
+            f"up to {float(self.residual.max()):.2g}, more than {self.tolerance:.2g}; painting from it gives other "
+            "images. Ask for more refinements or more steps"
         )
 
 
