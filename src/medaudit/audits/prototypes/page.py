@@ -259,7 +259,7 @@ def methods(result: Study, trained: Opened) -> str:
         "carrier alone set to the 95th percentile of training images (direct; the 5th where the attribute lowers it), "
         "less unmoved. The carrier is the prototype that tells the attribute best beyond any other (AUROC at equal "
         "values of the others), chosen on half of the patients; the changed images are of the other half. Judged is "
-        f"total. Images were painted by {s.steps} steps of DDIM from their own noise, and attributes told by a separate "
+        f"total. Images were painted by {s.steps} steps of DDIM from their own noise, and attributes told by another "
         "net, trained on images weighted so that no attribute predicts another. Intervals: patients drawn anew; p: "
         "exchange of donors with and without, patients as a whole. Shortcut: adjusted p < 0.05, an interval above 0, "
         f"and at least {100 * s.margin:g} points."

@@ -1,4 +1,4 @@
-"""What to set activations to: within what the data show, alone or along with what they go with."""
+"""What to set activations to: within what the data show."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import numpy as np
 
 from medaudit.errors import UsageError
 
-MODES = ("direct", "total")
-
 
 @dataclass(frozen=True, eq=False)
 class Ranges:
-    """How activations (n, m) of training images lie: what a prototype may be moved to, and what moves with it."""
+    """How activations (n, m) of training images lie: what a prototype may be moved to."""
 
     low: np.ndarray
     """(m,): the 5th percentile."""
@@ -34,28 +32,11 @@ class Ranges:
         covariance = np.atleast_2d(np.cov(values, rowvar=False))
         return cls(low, high, values.min(0), values.max(0), values.mean(0), covariance)
 
-    def moved(
-        self, activations: np.ndarray, prototype: int, target: float | np.ndarray, mode: str = "direct"
-    ) -> np.ndarray:
-        """Return activations (n, m) with one prototype set to ``target``.
-
-        ``direct``: the others stay (the paper's, 3.3). ``total``: the others follow as they do in the data, by the
-        regression of each on the moved one; what that would push beyond what the data show is held there. Our addition:
-        where two things went together in training but not always, only the total move shows it.
-        """
-        before = np.asarray(activations, dtype=np.float64)
-        change = target - before[:, prototype]
-        if mode == "direct":
-            after = before.copy()
-        elif mode == "total":
-            variance = max(float(self.covariance[prototype, prototype]), 1e-12)
-            slopes = self.covariance[:, prototype] / variance
-            after = before + change[:, None] * slopes
-            after = np.clip(after, np.minimum(self.least, before), np.maximum(self.most, before))
-        else:
-            raise UsageError(f"no move '{mode}'; expected one of {', '.join(MODES)}")
+    def moved(self, activations: np.ndarray, prototype: int, target: float) -> np.ndarray:
+        """Return activations (n, m) with one prototype set to ``target``, the others as they are (paper, 3.3)."""
+        after = np.array(activations, dtype=np.float32)
         after[:, prototype] = target
-        return after.astype(np.float32)
+        return after
 
     def edited(self, activations: np.ndarray, changes: Mapping[int, tuple[bool, float]]) -> np.ndarray:
         """Return activations (n, m) changed by hand: each prototype to a value, or by it where the flag is true.

@@ -130,18 +130,16 @@ def extrapolated(
 
 
 def leaks(
-    painter: Painter, inverted: Inverted, activations: np.ndarray, ranges: Ranges, prototypes: Sequence[int],
-    mode: str = "direct",
-) -> np.ndarray:  # fmt: skip
+    painter: Painter, inverted: Inverted, activations: np.ndarray, ranges: Ranges, prototypes: Sequence[int]
+) -> np.ndarray:
     """Return (prototypes, n, m): what raising each prototype does to all activations of the painted image, in SDs.
 
-    Needs no labels: a prototype that brings another along is entangled with it in the generator (``direct``), or went
-    along with it in the training images (``total``).
+    Needs no labels: a prototype that brings another along is entangled with it in the generator.
     """
     spread = np.sqrt(np.diag(ranges.covariance)).clip(min=1e-6)
     own = painter.activations(painter.paint(inverted.noise, activations))
     found = []
     for j in prototypes:
-        painted = painter.paint(inverted.noise, ranges.moved(activations, j, float(ranges.high[j]), mode))
+        painted = painter.paint(inverted.noise, ranges.moved(activations, j, float(ranges.high[j])))
         found.append((painter.activations(painted) - own) / spread)
     return np.stack(found)
