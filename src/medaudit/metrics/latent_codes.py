@@ -80,6 +80,9 @@ class LatentAuroc:
     high: np.ndarray
     mean_low: float
     mean_high: float
+    draws: np.ndarray
+    """(B, K): the mean over folds at each draw of patients, for differences of two codes of the same images; (0, K)
+    in the published protocol."""
 
     @property
     def by_attribute(self) -> np.ndarray:
@@ -186,10 +189,10 @@ def latent_auroc(
                 draws[:, f, k] = drawn["auroc"][:, 0]
     if patients is None:
         none = np.full(y.shape[1], np.nan)
-        return LatentAuroc(found, none, none, math.nan, math.nan)
+        return LatentAuroc(found, none, none, math.nan, math.nan, np.zeros((0, y.shape[1])))
     by_attribute = _mean(draws, 1)
     low, high = np.array([_limits(draws) for draws in by_attribute.T]).T
-    return LatentAuroc(found, low, high, *_limits(_mean(by_attribute, 1)))
+    return LatentAuroc(found, low, high, *_limits(_mean(by_attribute, 1)), by_attribute)
 
 
 def _folds(n: int, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,9 +99,18 @@ def balanced_weights(labels: np.ndarray) -> np.ndarray:
 
 def judged(net: AttributeNet, images: np.ndarray, batch: int = 256) -> np.ndarray:
     """Return the probabilities (n, K) that a judge gives images (n, C, H, W)."""
+    return _over(lambda part: torch.sigmoid(net(part)), images, batch)
+
+
+def features(net: AttributeNet, images: np.ndarray, batch: int = 256) -> np.ndarray:
+    """Return the features (n, D) that a judge tells attributes of images (n, C, H, W) by."""
+    return _over(net.features, images, batch)
+
+
+def _over(look: Callable[[Tensor], Tensor], images: np.ndarray, batch: int) -> np.ndarray:
     found = []
     with torch.no_grad():
         for start in range(0, len(images), batch):
             part = torch.from_numpy(np.ascontiguousarray(images[start : start + batch], dtype=np.float32))
-            found.append(torch.sigmoid(net(part)).numpy())
+            found.append(look(part).numpy())
     return np.concatenate(found)

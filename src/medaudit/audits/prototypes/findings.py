@@ -38,6 +38,8 @@ def drafts(result: Study) -> Iterator[Draft]:
             if a != b:
                 yield from _absorbed(result, a, b)
     yield from (_captured(result, a) for a in range(len(names)))
+    yield from (_decided(result, a) for a in result.decided)
+    yield from (_located(result, a) for a in result.located)
     yield from (_screened(result, *pair) for pair in result.screen)
     yield from (_amplified(result, *pair) for pair in result.amplified)
 
@@ -130,6 +132,42 @@ def _captured(result: Study, a: int) -> Draft:
         return answer
 
     return Draft(f"captured:{name}", f"Does a prototype carry {name}?", {}, estimate, judge)
+
+
+def _decided(result: Study, a: int) -> Draft:
+    name, estimate, least = result.material.attributes[a], result.decided[a], result.settings.captured
+    said = f"AUROC {estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+    judge_auroc = result.material.judge_auroc[a]
+    if np.isnan(estimate.value):
+        answer: tuple[Verdict, str] = "insufficient", f"{name} has one value among the images painted again."
+    elif not judge_auroc >= _JUDGE:
+        answer = "insufficient", f"The judge tells {name} with an AUROC of {judge_auroc:.2f} only."
+    elif estimate.low >= least:
+        answer = "supported", f"Activations decide whether {name} is painted: {said} from fresh noise."
+    elif estimate.high < least:
+        answer = "refuted", f"Activations do not decide whether {name} is painted: {said} from fresh noise."
+    else:
+        answer = "insufficient", f"Whether activations decide that {name} is painted cannot be told: {said}."
+    return Draft(f"decided:{name}", f"Do activations decide whether {name} is painted?", {}, estimate,
+                 lambda adjusted: answer)  # fmt: skip
+
+
+def _located(result: Study, a: int) -> Draft:
+    name, estimate = result.material.attributes[a], result.located[a]
+    said = (
+        f"its box holds {100 * estimate.extra['inside']:.0f} % of the mask, any box "
+        f"{100 * estimate.extra['inside by chance']:.0f} %"
+    )
+    if not result.is_captured(a):
+        answer: tuple[Verdict, str] = "insufficient", f"{name} has no carrier that could lie anywhere."
+    elif estimate.low > 0:
+        answer = "supported", f"The carrier of {name} lies where {name} is: {said}."
+    elif estimate.high <= 0:
+        answer = "refuted", f"The carrier of {name} does not lie where {name} is: {said}."
+    else:
+        answer = "insufficient", f"Whether the carrier of {name} lies where {name} is cannot be told: {said}."
+    return Draft(f"located:{name}", f"Does the carrier of {name} lie where {name} is?", {}, estimate,
+                 lambda adjusted: answer)  # fmt: skip
 
 
 def _screened(result: Study, a: int, b: int) -> Draft:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medaudit import __version__
+from medaudit.audits.prototypes.codes import COMPONENTS, OWN, more
 from medaudit.audits.prototypes.effects import DRAWS
 from medaudit.audits.prototypes.findings import cards
 from medaudit.audits.prototypes.study import KINDS, Study
 from medaudit.audits.prototypes.train_page import PATRONUS, as_picture
-from medaudit.audits.prototypes.where import pointed
 from medaudit.explanation.prototypes.moves import Ranges
 from medaudit.explanation.prototypes.pictures import leaks
 from medaudit.explanation.prototypes.when import emergence
@@ -57,7 +57,9 @@ def sections(result: Study, trained: Opened, asked: Asked, out: Path) -> Iterato
         yield _changes(result)
         if result.settings.leaks:
             yield _leaks(result, trained, asked)
-    yield _carriers(result, trained, asked)
+    yield _carriers(result, asked)
+    if result.told:
+        yield _told(result)
     if result.material.effects:
         yield _when(result, trained, asked)
     if len(result.material.drawn):
@@ -158,7 +160,7 @@ def _leaks(result: Study, trained: Opened, asked: Asked) -> Section:
     )
 
 
-def _carriers(result: Study, trained: Opened, asked: Asked) -> Section:
+def _carriers(result: Study, asked: Asked) -> Section:
     m = result.material
     cells = []
     for a, name in enumerate(m.attributes):
@@ -168,20 +170,13 @@ def _carriers(result: Study, trained: Opened, asked: Asked) -> Section:
                numerals.number(c.other), numerals.number(float(m.judge_auroc[a])),
                numerals.number(float(np.nanmedian(reached[0]))) if reached else ""]  # fmt: skip
         if asked.masks is not None:
-            rows = np.flatnonzero(asked.masks[:, a].any((1, 2)))[:200]
-            if c.up and len(rows):
-                at = pointed(
-                    trained.painter, np.asarray(asked.images[rows], dtype=np.float32), asked.masks[rows, a], c.prototype
-                )
-                row.append(
-                    f"{numerals.number(float(at.hit.mean()))} ({numerals.number(float(at.chance.mean()))} by chance)"
-                )
-            else:
-                row.append("")
+            at = result.located[a].extra if a in result.located else {}
+            row += [f"{numerals.number(at[part])} ({numerals.number(at[f'{part} by chance'])})" if at else ""
+                    for part in ("hit", "inside")]  # fmt: skip
         cells.append(tuple(row))
     columns = ["Attribute", "Prototype", "AUROC, where chosen", "AUROC", "Tells another", "Judge's AUROC",
                "Controllability"]  # fmt: skip
-    columns += ["Where: box meets mask"] if asked.masks is not None else []
+    columns += ["Box meets mask (any box)", "Mask in box (any box)"] if asked.masks is not None else []
     return Section(
         "Which prototypes carry them?",
         "Chosen on half of the images at equal values of the other attributes, as the one that tells its own most "
@@ -190,6 +185,43 @@ def _carriers(result: Study, trained: Opened, asked: Asked) -> Section:
         f"an AUROC below {result.settings.captured:g} carries nothing, and its moves say nothing.",
         tables=[Table("Carriers", columns, cells, "l" + "r" * (len(columns) - 1))],
     )
+
+
+def _told(result: Study) -> Section:
+    names = result.material.attributes
+    rows, cells = [], []
+    for a, name in enumerate(names):
+        row = [name]
+        for code, found in result.told.items():
+            at = found.readout
+            value, low, high = float(at.by_attribute[a]), float(at.low[a]), float(at.high[a])
+            row.append(numerals.with_interval(value, low, high))
+            rows.append({"group": f"{name}: {code}", "value": value, "low": low, "high": high,
+                         "n": len(result.material.labels)})  # fmt: skip
+        difference, low, high = (
+            float(part[a]) for part in more(*(result.told[code].readout for code in (OWN, COMPONENTS)))
+        )
+        row.append(numerals.with_interval(difference, low, high))
+        decided = result.decided.get(a)
+        row.append("" if decided is None else numerals.with_interval(decided.value, decided.low, decided.high))
+        cells.append(tuple(row))
+    svg = figures.forest(rows, title="What all numbers of a code tell", measure="AUROC")
+    tads = "; ".join(
+        f"{code}: {found.tad.mean:.2f}, {found.tad.attributes:.1f} attributes captured"
+        for code, found in result.told.items()
+    )
+    return Section(
+        "What does the whole code tell?",
+        "A logistic regression on all activations together, in patients that it did not see, beside as many principal "
+        "components of the images. Painted: images were painted from fresh noise with an image's activations, and the "
+        "judge tells the image's attribute from the painting; where that fails, noise and not the code decides.",
+        figures=[Figure(svg, "Readouts", "A row an attribute and code: the AUROC of a linear readout.")],
+        tables=[
+            Table("AUROC (95 %)",
+                  ("Attribute", *result.told, "Difference", "Painted"), cells,
+                  note=f"Total AUROC difference (TAD): {tads}.")
+        ],
+    )  # fmt: skip
 
 
 def _when(result: Study, trained: Opened, asked: Asked) -> Section:
@@ -236,6 +268,14 @@ def _drawn(result: Study, out: Path) -> Section:
          numerals.with_interval(e.value, e.low, e.high))
         for (a, b), e in result.amplified.items()
     ]  # fmt: skip
+    apart = [
+        (what, numerals.with_interval(one.value, one.low, one.high), numerals.count(one.n_generated))
+        for what, one in m.distances.items()
+    ]
+    tables = [Table("Kernel distance from the images asked", ("Images", "Distance (95 %)", "Number"), apart, "lrr",
+                    note=f"MMD², degree 3, in features of {m.distances['drawn'].extractor}: no FID, and to be compared "
+                    "with nothing but the other row, which is what a generator that is right would have.")
+              ] if apart else []  # fmt: skip
     return Section(
         "Does it make more of it than the data?",
         f"{len(m.drawn)} images painted from activations that were drawn, not encoded; the same judge looked at them "
@@ -244,7 +284,7 @@ def _drawn(result: Study, out: Path) -> Section:
         pictures=[Picture(gallery.tiles([[as_picture(x) for x in images[k : k + 8]] for k in (0, 8)], pixels=72),
                           "Sixteen images painted from drawn activations")],
         tables=[Table("Correlation (phi) of judged attributes",
-                      ("Pair", "Training", "Painted", "Difference (95 %)"), cells)],
+                      ("Pair", "Training", "Painted", "Difference (95 %)"), cells), *tables],
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from medaudit.audits.labels_run import fingerprint
+from medaudit.audits.prototypes.codes import COMPONENTS, OWN, components, distances
 from medaudit.audits.prototypes.effects import Donors, Judge, carriers, effects
 from medaudit.audits.prototypes.findings import cards, findings
 from medaudit.audits.prototypes.labels import attributes_of, two_valued
@@ -19,6 +20,7 @@ from medaudit.audits.prototypes.page import page
 from medaudit.audits.prototypes.settings import AuditSettings, TrainSettings
 from medaudit.audits.prototypes.study import KINDS, Material, Study, study
 from medaudit.audits.prototypes.train_run import PREPARED, Opened, open_trained, prepared, train_prototypes
+from medaudit.audits.prototypes.where import masks_of, pointed
 from medaudit.cohort import Cohort, split
 from medaudit.datasets import simulated_images
 from medaudit.datasets.shortcut_scenes import SCENES
@@ -27,12 +29,14 @@ from medaudit.explanation.prototypes.moves import Ranges
 from medaudit.metrics.ranking import auroc
 from medaudit.report import Finding, Run, refuse_what_is_no_run
 from medaudit.report.arrays import write_arrays
-from medaudit.training.attributes import fit_judge, judged
+from medaudit.training.attributes import features, fit_judge, judged
 from medaudit.training.devices import one_thread
 from medaudit.training.latent_prior import draw, fit_prior
 
 _KINDS = ("sign", "shortcut", "control")
 _PROBE = 2_000  # simulated images that are asked
+_REPAINTED = 256  # labelled images that are painted from fresh noise
+_POINTED = 256  # images of an attribute in which its carrier is looked for
 _JUDGED = 2_000  # training images that are judged, for what the data themselves hold
 
 
@@ -140,7 +144,7 @@ def gather(
     carried = carriers(codes, labels, (choosing, judging), Ranges.of(training))
     bare = judging[(labels[judging] == 0).all(axis=1)]
     start = bare[: settings.images]
-    found, drawn = [], np.zeros((0, len(names)))
+    found, drawn, apart = [], np.zeros((0, len(names))), {}
     if len(start) >= 2:
         images = np.asarray(asked.images[start], dtype=np.float32)
         inverted = painter.invert(images, codes[start])
@@ -153,10 +157,26 @@ def gather(
         painted = painter.paint(painter.noise(settings.drawn, settings.seed + 1), activations)
         write_arrays(out / "drawn.npz", {"images": painted[:16].astype(np.float16), "activations": activations})
         drawn = judge_of(painted)
-    real = rows[np.unique(np.linspace(0, len(rows) - 1, min(_JUDGED, len(rows))).astype(int))]
+    real = _some(rows, _JUDGED)
+    seen_images = np.asarray(trained.images[real], dtype=np.float32)
+    if settings.drawn:
+        apart = distances(
+            features(judge, asked.images), features(judge, seen_images), features(judge, painted),
+            (asked.patients, trained.patients[real]), f"the judge of {', '.join(names)}", settings.seed,
+        )  # fmt: skip
+    again = _some(judging, _REPAINTED)
+    repainted = painter.paint(painter.noise(len(again), settings.seed + 2), codes[again])
+    where = {}
+    for a, carrier in enumerate(carried if asked.masks is not None else []):
+        assert asked.masks is not None
+        shown = judging[asked.masks[judging, a].any((1, 2))][:_POINTED]
+        if carrier.up and len(shown):
+            images = np.asarray(asked.images[shown], dtype=np.float32)
+            where[a] = pointed(painter, images, asked.masks[shown, a], carrier.prototype, asked.patients[shown])
     return Material(
         names, labels, asked.patients, codes, training, trained.patients[rows], start, carried, found, drawn,
-        judge_of(np.asarray(trained.images[real], dtype=np.float32)), judge_auroc,
+        judge_of(seen_images), judge_auroc, again, judge_of(repainted), where,
+        {OWN: codes, COMPONENTS: components(seen_images, asked.images, codes.shape[1])}, apart,
     )  # fmt: skip
 
 
@@ -230,8 +250,6 @@ def _asked(
     labels = attributes_of(probe.table, names)
     masks = None
     if all(name in probe.roles for name in names):
-        from medaudit.audits.prototypes.where import masks_of
-
         masks = masks_of(probe, names, recipe.side)
     return Asked(images, labels, probe.clusters.to_numpy(), masks, list(probe.case_ids))
 
@@ -255,6 +273,11 @@ def _with_attributes(trained: Opened, table: pl.DataFrame | None) -> pl.DataFram
     if not shared:
         raise DataError("no case of the table of attributes is one of the model's run; are they of another dataset?")
     return joined
+
+
+def _some(rows: np.ndarray, most: int) -> np.ndarray:
+    """Return up to ``most`` of the rows, evenly over them."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
 
 
 def _auroc(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from medaudit.audits.prototypes.codes import Told, told
 from medaudit.audits.prototypes.effects import Carrier, Effect
 from medaudit.audits.prototypes.settings import AuditSettings
+from medaudit.audits.prototypes.where import Pointed
+from medaudit.metrics.generation import GenerationScore
+from medaudit.metrics.ranking import auroc
+from medaudit.metrics.ranking_draws import ranking_draws
 from medaudit.statistics import Estimate, correlation_change, patient_weights
 
 KINDS = ("total", "code", "direct")
@@ -42,6 +48,17 @@ class Material:
     """(N', K): the same judge's of training images."""
     judge_auroc: np.ndarray
     """(K,): of the judge, on images that it did not learn from."""
+    repainted: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    """Rows of images that were painted again from fresh noise, with their own activations."""
+    judged_repainted: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    """(n', K): the judge's probabilities of these paintings."""
+    pointed: Mapping[int, Pointed] = field(default_factory=dict)
+    """By attribute: where its carrier lies, against its masks; only of attributes with masks and a carrier that they
+    raise."""
+    codes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """By name, codes (n, .) of the labelled images: the activations, and what they are compared with."""
+    distances: Mapping[str, GenerationScore] = field(default_factory=dict)
+    """Of drawn images from labelled ones, and of training images from the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +75,13 @@ class Study:
     """(a, b), a < b: correlation of their carriers' activations among training images less that among test images."""
     amplified: dict[tuple[int, int], Estimate]
     """(a, b), a < b: correlation of the judged attributes in painted images less that in training images."""
+    decided: dict[int, Estimate]
+    """An AUROC an attribute: of the judge in images painted from fresh noise, for the attribute of the image whose
+    activations they were painted with."""
+    located: dict[int, Estimate]
+    """By attribute: the share of its mask in the box of its carrier's nearest cell, less the mean of all cells."""
+    told: dict[str, Told]
+    """By code: what all its numbers together tell of attributes."""
 
     def carrier(self, attribute: int) -> Carrier:
         """Return what carries an attribute."""
@@ -87,7 +111,14 @@ def study(material: Material, settings: AuditSettings) -> Study:
     pairs = [(a, b) for a in range(k) for b in range(a + 1, k)]
     screen = {pair: _screened(material, *pair) for pair in pairs}
     amplified = {pair: _amplified(material, *pair, settings, rng) for pair in pairs} if len(material.drawn) else {}
-    return Study(settings, material, captured, change, screen, amplified)
+    decided = {a: _decided(material, a, settings) for a in range(k) if len(material.repainted)}
+    located = {a: _located(one, settings) for a, one in material.pointed.items()}
+    enough = len(np.unique(material.patients)) >= settings.min_patients
+    known = told(
+        material.codes if enough else {}, material.labels, material.patients, resamples=settings.resamples,
+        seed=settings.seed,
+    )  # fmt: skip
+    return Study(settings, material, captured, change, screen, amplified, decided, located, known)
 
 
 def changed(
@@ -122,6 +153,36 @@ def _captured(material: Material, a: int) -> Estimate:
         "AUROC at equal values of the others", carrier.auroc, n=int(np.isfinite(material.labels[:, a]).sum()),
         method="prototype chosen on half of the test images, judged on the other",
         extra={"where chosen": carrier.chosen_auroc, "judge": float(material.judge_auroc[a])},
+    )  # fmt: skip
+
+
+def _decided(material: Material, a: int, settings: AuditSettings) -> Estimate:
+    labels = material.labels[material.repainted, a]
+    known = np.isfinite(labels)
+    name, n = "AUROC of images painted from fresh noise", int(known.sum())
+    if len(np.unique(labels[known])) < 2:
+        return Estimate(name, math.nan, n=n)
+    code, weights = patient_weights(material.patients[material.repainted][known], settings.resamples, settings.seed)
+    scores, has = material.judged_repainted[None, known, a], labels[known] == 1
+    draws = ranking_draws(scores, has, None, code, weights)["auroc"][:, 0]
+    low, high = np.nanquantile(draws, (0.025, 0.975))
+    return Estimate(
+        name, auroc(scores[0][~has], scores[0][has]), float(low), float(high), n=len(np.unique(code)),
+        method="by the judge, for the attribute of the image whose activations were painted; patients drawn anew",
+    )  # fmt: skip
+
+
+def _located(one: Pointed, settings: AuditSettings) -> Estimate:
+    values = one.inside - one.inside_by_chance
+    code, weights = patient_weights(one.patients, settings.resamples, settings.seed)
+    cases = weights[:, code]
+    low, high = np.quantile((cases @ values) / np.maximum(cases.sum(1), 1), (0.025, 0.975))
+    extra = {"inside": one.inside, "inside by chance": one.inside_by_chance, "hit": one.hit,
+             "hit by chance": one.hit_by_chance}  # fmt: skip
+    return Estimate(
+        "share of the mask in the carrier's box, less that of any box", float(values.mean()), float(low), float(high),
+        n=len(np.unique(code)), method="patients drawn anew",
+        extra={name: float(part.mean()) for name, part in extra.items()},
     )  # fmt: skip
 
 

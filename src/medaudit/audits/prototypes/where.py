@@ -9,33 +9,45 @@ import numpy as np
 
 from medaudit.cohort import Cohort, read_mask
 from medaudit.explanation.prototypes.painter import Painter
-from medaudit.explanation.prototypes.pictures import box_of
 from medaudit.training.prepared import middle, resized
 
 
 @dataclass(frozen=True, eq=False)
 class Pointed:
-    """Of images that show an attribute, each image's nearest cell of its carrier."""
+    """Of n images that show an attribute, each image's nearest cell of its carrier, against all cells' mean.
+
+    Boxes are large in small images, so that many meet the mask whatever they stand for: chance is beside.
+    """
 
     hit: np.ndarray
-    """(n,) bool: the box of the cell meets the mask."""
-    chance: np.ndarray
+    """(n,) bool: the box of the nearest cell meets the mask."""
+    hit_by_chance: np.ndarray
     """(n,): the share of all cells whose box meets it."""
+    inside: np.ndarray
+    """(n,): the share of the mask that lies in the box of the nearest cell."""
+    inside_by_chance: np.ndarray
+    """(n,): the mean of that over all cells."""
+    patients: np.ndarray
+    """(n,)."""
 
 
-def pointed(painter: Painter, images: np.ndarray, masks: np.ndarray, prototype: int) -> Pointed:
-    """Return whether the nearest cell of a prototype sees the mask (n, H, W) of what it should stand for."""
-    field = painter.trained.model.encoder.field
+def pointed(
+    painter: Painter, images: np.ndarray, masks: np.ndarray, prototype: int, patients: np.ndarray
+) -> Pointed:  # fmt: skip
+    """Return where the nearest cell of a prototype lies in images whose ``masks`` (n, H, W) are not empty."""
+    encoder = painter.trained.model.encoder
+    rows, columns = masks.shape[1:]
     _, cells = painter.cells(images)
-    side = painter.trained.recipe.side
-    hit, chance = [], []
-    count = _cells_of(painter, images)
-    for i, mask in enumerate(masks):
-        top, left, bottom, right = box_of(painter, cells[i, prototype], (side, side))
-        hit.append(bool(mask[top:bottom, left:right].any()))
-        boxes = [field.box(r, c, side, side) for r in range(count[0]) for c in range(count[1])]
-        chance.append(float(np.mean([mask[t:b, x:y].any() for t, x, b, y in boxes])))
-    return Pointed(np.array(hit, dtype=bool), np.array(chance))
+    boxes = np.zeros((*encoder.shape.cells(rows, columns), rows, columns), dtype=np.float32)
+    for r, c in np.ndindex(boxes.shape[:2]):
+        top, left, bottom, right = encoder.field.box(r, c, rows, columns)
+        boxes[r, c, top:bottom, left:right] = 1
+    # (n, cells): how much of each mask lies in the box of each cell.
+    share = masks.reshape(len(masks), -1).astype(np.float32) @ boxes.reshape(-1, rows * columns).T
+    share /= masks.sum((1, 2))[:, None]
+    nearest = cells[:, prototype, 0] * boxes.shape[1] + cells[:, prototype, 1]
+    inside = share[np.arange(len(masks)), nearest]
+    return Pointed(inside > 0, (share > 0).mean(1), inside, share.mean(1), patients)
 
 
 def masks_of(cohort: Cohort, names: Sequence[str], side: int) -> np.ndarray:
@@ -48,11 +60,3 @@ def masks_of(cohort: Cohort, names: Sequence[str], side: int) -> np.ndarray:
                 mask = read_mask(path).array
                 found[i, k] = resized(middle(mask.astype(np.float32), (side, side)), (side, side)) > 0.25
     return found
-
-
-def _cells_of(painter: Painter, images: np.ndarray) -> tuple[int, int]:
-    import torch
-
-    with torch.no_grad():
-        some = painter.trained.model.encoder.features(torch.from_numpy(np.asarray(images[:1], dtype=np.float32)))
-    return int(some.shape[-2]), int(some.shape[-1])

@@ -56,8 +56,7 @@ class Painter:
         found, cells = [], []
         with torch.no_grad():
             for part in self._parts(images):
-                distances = model.encoder.distances(_signed(part))
-                columns = distances.shape[-1]
+                columns = model.encoder.shape.cells(part.shape[2], part.shape[3])[1]
                 activations, flat = model.encoder.nearest(_signed(part))
                 found.append(activations.float().numpy())
                 cells.append(torch.stack([flat // columns, flat % columns], dim=-1).numpy())

@@ -49,6 +49,15 @@ class EncoderShape:
             cells = (cells - 1) * stride + kernel - 2 * padding
         return cells
 
+    def cells(self, height: int, width: int) -> tuple[int, int]:
+        """Return how many rows and columns of cells an image has."""
+        found = []
+        for side in (height, width):
+            for kernel, stride, padding in zip(self.kernels, self.strides, self.paddings, strict=True):
+                side = (side + 2 * padding - kernel) // stride + 1
+            found.append(side)
+        return found[0], found[1]
+
 
 def activation_of(squared_distance: Tensor, similarity: str = "log", epsilon: float = 1e-4) -> Tensor:
     """Return the activation of a squared distance: ``log`` is log((d² + 1) / (d² + epsilon)), ``linear`` is -d²."""
