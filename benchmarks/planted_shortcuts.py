@@ -4,8 +4,8 @@
 
 A world is 6,000 simulated pictures in which a shortcut goes with a sign at a correlation, one training of the preset
 `cpu-tiny` with 32 prototypes, and an audit on 2,000 other pictures in which nothing goes together. What is finished in
-``--work`` is not done again. Prints for each strength of all worlds there how often the shortcut was found (either way),
-how often the control was, and how often the carriers lie where what they carry is.
+``--work`` is not done again. Prints for each strength, of all worlds there, how often the shortcut was found (either
+way), how often the control was, and how often the carriers lie where what they carry is.
 """
 
 from __future__ import annotations
