@@ -183,12 +183,12 @@ def tables(data: Path, work: Path, names: list[str], seeds: list[int]) -> None:
                 cells += [_interval(*(part[k] for part in more(known[OWN].readout, known[other].readout)))
                           for other in (COMPONENTS, VAE)]  # fmt: skip
                 print(f"| {name}, {seed} | {attribute} | {' | '.join(cells)} |", flush=True)
-            print(f"| {name}, {seed} | TAD, captured | " + " | ".join(
-                f"{t.tad.mean:.2f}, {t.tad.attributes:.1f}" for t in known.values()) + " | | |", flush=True)  # fmt: skip
+            tads = [f"{one.tad.mean:.2f}, {one.tad.attributes:.1f}" for one in known.values()]
+            print(f"| {name}, {seed} | TAD, captured | {' | '.join(tads)} | | |", flush=True)
     if "fashion" in names:
         for seed in seeds:
-            print(f"fashion, {seed}, the paper's protocol: "
-                  + ", ".join(f"{k} {v:.3f}" for k, v in published(open_trained(work / f"fashion-{seed}")).items()))  # fmt: skip
+            numbers = published(open_trained(work / f"fashion-{seed}"))
+            print(f"fashion, {seed}, the paper's protocol: " + ", ".join(f"{k} {v:.3f}" for k, v in numbers.items()))
 
 
 def _interval(value: float, low: float, high: float) -> str:

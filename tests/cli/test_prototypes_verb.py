@@ -9,10 +9,15 @@ from functools import partial
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 
 from medaudit.audits.prototypes import train_run
 from medaudit.cli import main
+from medaudit.networks.diffusion.unet import ConditionalUNet, UNetShape, sinusoids
+from medaudit.networks.prototypes import patronus_weights
+from medaudit.networks.prototypes.encoder import EncoderShape, PrototypeEncoder
+from medaudit.networks.prototypes.model import PrototypeDiffusion
 from medaudit.training import attributes, latent_prior
 from medaudit.training.prototypes import recipe
 
@@ -107,6 +112,39 @@ def test_an_audit_answers_for_every_ordered_pair_and_goes_on_where_it_was(traine
     assert call(*words, "--quiet")[0] == 0
     assert (tmp_path / "audit" / "findings.json").read_bytes() == first
     assert (tmp_path / "audit" / "report.html").read_text().count("<img") >= 3
+
+
+def test_an_audit_says_what_the_whole_code_tells_beside_principal_components(trained, call, tmp_path):
+    code, said = call("prototypes", "audit", trained, "--images", 8, "--drawn", 64, "--leaks", 0, "--min-patients", 4,
+                      "--resamples", 100, "--json", "--out", tmp_path / "audit")  # fmt: skip
+    assert code == 0
+    found = {finding["id"]: finding for finding in json.loads(said.out)}
+    assert {f"decided:{name}" for name in ("disease", "ruler", "ink")} <= set(found)
+    report = (tmp_path / "audit" / "report.html").read_text()
+    assert "principal components" in report
+    assert "Kernel distance" in report
+
+
+def test_a_published_model_is_looked_at_without_a_training(call, tmp_path):
+    encoder = EncoderShape(features=(4, 6, 6, 8), prototypes=5)
+    unet = UNetShape(channels=1, width=8, multipliers=(1, 2), blocks=1, conditions=5, embedding=16)
+    torch.manual_seed(0)
+    model = PrototypeDiffusion(PrototypeEncoder(encoder), ConditionalUNet(unet), predicts="noise")
+    theirs = {patronus_weights._published(name): values for name, values in model.state_dict().items()
+              if name not in ("centre", "spread")}  # fmt: skip
+    theirs |= {patronus_weights._ONES: torch.ones(5, 8, 1, 1), patronus_weights._TIMES: sinusoids(torch.arange(100), 8)}
+    torch.save({"model": theirs}, tmp_path / "ckpt.tar")
+    words = ["prototypes", "train", "--simulate", "lesions", "--size", 120, "--weights", tmp_path / "ckpt.tar"]
+    code, said = call(*words, "--out", tmp_path / "none")
+    assert (code, "--weights needs --side" in said.err) == (2, True)
+    out = tmp_path / "model"
+    code, said = call(*words, "--side", 16, "--json", "--out", out)
+    assert code == 0
+    assert [finding["id"] for finding in json.loads(said.out)] == ["collapsed", "dead", "obeys"]
+    kept = train_run.open_trained(out).painter.trained
+    assert kept.recipe.noise_steps == 100
+    assert all(torch.equal(kept.model.state_dict()[name], values) for name, values in model.state_dict().items())
+    assert "nothing was trained" in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

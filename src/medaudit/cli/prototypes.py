@@ -53,6 +53,14 @@ def train(
     side: Side = None,
     steps: Steps = None,
     recipe: Recipe = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Train nothing: look at a model as its authors publish it, ckpt.tar; with --side.",
+        ),
+    ] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror images by chance in training.")] = False,
     test_share: Annotated[
         float,
@@ -77,9 +85,10 @@ def train(
 
     settings = TrainSettings(
         preset=preset, prototypes=prototypes, side=side, steps=steps, recipe=recipe, flip=flip, test_share=test_share,
-        device=device, seed=seed,
+        weights=str(weights) if weights is not None else None, device=device, seed=seed,
     )  # fmt: skip
-    recipe_for(1, settings)  # what is refused is refused before images are made
+    if weights is None:
+        recipe_for(1, settings)  # what is refused is refused before images are made
     if images is not None:
         if any(given is not None for given in (dataset, cases, simulate)):
             raise UsageError("--images says where the images are; leave --dataset, --cases and --simulate out")

@@ -215,9 +215,8 @@ def _amplified(result: Study, a: int, b: int) -> Draft:
         )
 
     return Draft(
-        f"amplified:{names[a]}*{names[b]}", f"Does the model make more of {names[a]} going with {names[b]} than the "
-        "data?",
-        {}, estimate, judge,
+        f"amplified:{names[a]}*{names[b]}",
+        f"Does the model make more of {names[a]} going with {names[b]} than the data?", {}, estimate, judge,
     )  # fmt: skip
 
 

@@ -114,15 +114,13 @@ def _changes(result: Study) -> Section:
         "The change of a judge's probability of the second attribute when the first is painted in. Total: with the "
         "activations of training images that have it, less of those without. Code: of labelled images that have it and "
         "nothing else, less of those with nothing. Direct: by its carrier alone. An attribute with itself: whether it "
-        "is "
-        "painted at all. Band: smaller than the margin.",
+        "is painted at all. Band: smaller than the margin.",
         figures=[Figure(svg, "Changes", "A row a pair: the change of probability with its interval.")],
         tables=[
             Table("Changes of probability",
                   ("Moved", "Judged", "Move", "Change (95 %)", "Random", "p", "Patients"), cells,
                   "lllrrrr", note="Random: the mean change when random other prototypes are moved alone in the same "
-                  "images. "
-                  "p: by exchange of donors with and without, before correction for the number of tests.")
+                  "images. p: by exchange of donors with and without, before correction for the number of tests.")
         ],
     )  # fmt: skip
 
@@ -154,8 +152,7 @@ def _leaks(result: Study, trained: Opened, asked: Asked) -> Section:
     return Section(
         "What leaks, without any label?",
         f"Each prototype is turned up alone in {len(some)} images; what is painted is encoded again. A change of "
-        "another "
-        "prototype is entangled with it in the painter. Those that leak most, in SDs of the training images.",
+        "another prototype is entangled with it in the painter. Those that leak most, in SDs of the training images.",
         tables=[Table("Leaks", ("Turned up", "Moves most", "By (95 %)", "Itself"), rows, "llrr")],
     )
 
@@ -180,9 +177,8 @@ def _carriers(result: Study, asked: Asked) -> Section:
     return Section(
         "Which prototypes carry them?",
         "Chosen on half of the images at equal values of the other attributes, as the one that tells its own most "
-        "beyond "
-        "any other, judged on the other half. A carrier with "
-        f"an AUROC below {result.settings.captured:g} carries nothing, and its moves say nothing.",
+        "beyond any other, judged on the other half. A carrier with an AUROC below "
+        f"{result.settings.captured:g} carries nothing, and its moves say nothing.",
         tables=[Table("Carriers", columns, cells, "l" + "r" * (len(columns) - 1))],
     )
 
@@ -279,8 +275,7 @@ def _drawn(result: Study, out: Path) -> Section:
     return Section(
         "Does it make more of it than the data?",
         f"{len(m.drawn)} images painted from activations that were drawn, not encoded; the same judge looked at them "
-        "and "
-        "at training images.",
+        "and at training images.",
         pictures=[Picture(gallery.tiles([[as_picture(x) for x in images[k : k + 8]] for k in (0, 8)], pixels=72),
                           "Sixteen images painted from drawn activations")],
         tables=[Table("Correlation (phi) of judged attributes",

@@ -23,10 +23,14 @@ class TrainSettings:
     recipe: str | None = None
     flip: bool = False
     test_share: float = 0.2
+    weights: str | None = None
+    """A model that the authors published, ``ckpt.tar``, to be looked at instead of a training."""
     device: str = "cpu"
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.weights is not None and self.side is None:
+            raise UsageError("--weights needs --side, the pixels of the images that the published model is for")
         if self.preset not in PRESETS:
             raise UsageError(f"no preset '{self.preset}'; expected one of {', '.join(PRESETS)}")
         if self.prototypes < 2:

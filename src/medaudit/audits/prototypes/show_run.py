@@ -181,8 +181,7 @@ def _beyond(trained: Opened, images: np.ndarray, chosen: Sequence[int]) -> Secti
     return Section(
         "Within the data and beyond",
         "An image, and the same painted with one prototype from its 5th percentile on, evenly, to as far beyond the "
-        "95th "
-        "again: the last three are beyond what training images have.",
+        "95th again: the last three are beyond what training images have.",
         pictures=[Picture(gallery.tiles(rows, pixels=96), "A row a prototype: the image, then rising activations")],
         tables=[Table("Asked for → reached", ("Prototype", *["" for _ in range(_BEYOND)]), cells)],
     )

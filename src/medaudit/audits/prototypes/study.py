@@ -209,7 +209,7 @@ def _amplified(material: Material, a: int, b: int, settings: AuditSettings, rng:
         one = float(_correlation(some, np.ones((1, len(some))))[0])
         draws = _correlation(some, rng.multinomial(len(some), np.full(len(some), 1 / len(some)), settings.resamples))
         values.append(one)
-        errors.append(float(np.nanstd(draws)))
+        errors.append(float(np.nanstd(draws)) if np.isfinite(draws).any() else math.nan)
     value, error = values[0] - values[1], float(np.hypot(errors[0], errors[1]))
     return Estimate(
         "phi in painted less that in training images", value, value - 1.96 * error, value + 1.96 * error,

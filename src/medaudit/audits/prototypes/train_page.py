@@ -14,6 +14,7 @@ from medaudit.audits.conclude import Draft, conclude
 from medaudit.cohort import Cohort
 from medaudit.explanation.prototypes.moves import Ranges
 from medaudit.explanation.prototypes.pictures import Box, nearest_patches, portraits
+from medaudit.networks.diffusion.inversion import SETTLED
 from medaudit.report import (
     Answer,
     Figure,
@@ -117,7 +118,7 @@ def page(
         subtitle=f"{cohort.name}: {len(trained.rows('train')):,} images, {recipe.encoder.prototypes} prototypes",
         headline=" ".join(f.claim for f in found[:1] + found[2:3]),
         answers=[Answer.of(f) for f in found],
-        sections=[_prototypes(trained, h), _paints(h), _course(done)],
+        sections=[_prototypes(trained, h), _paints(h), *([_course(done)] if done.history else [])],
         methods=methods(done),
         citations=[PATRONUS, *([cohort.source.citation] if cohort.source else [])],
         limits=[
@@ -137,6 +138,17 @@ def page(
 def methods(done: TrainedPrototypes) -> str:
     """Return how the model was made, for a paper."""
     r = done.recipe
+    painted = (
+        f"The activation of a prototype is {r.encoder.similarity} of the squared distance to the nearest cell. Images "
+        "are painted by DDIM from their own noise, found by 50 steps backwards, each refined until it is settled, so "
+        "that nothing but what is changed changes."
+    )
+    if not done.history:
+        return (
+            f"A published model of Patronus (arXiv 2503.22782), {r.encoder.prototypes} prototypes, whose cells see "
+            f"{done.model.encoder.field.size} x {done.model.encoder.field.size} pixels, was looked at (medaudit "
+            f"{__version__}) on images of {r.side} pixels; nothing was trained. {painted}"
+        )
     said = {
         "fast": "the loss of the velocity, activations brought to mean 0 and SD 1 before the U-Net, prototypes started "
         "from patches of the images (k-means++), and averaged weights (decay 0.995)",
@@ -146,10 +158,7 @@ def methods(done: TrainedPrototypes) -> str:
         f"An encoder of {len(r.encoder.features)} convolutions, whose cells see {done.model.encoder.field.size} x "
         f"{done.model.encoder.field.size} pixels, was trained together with {r.encoder.prototypes} prototypes and a "
         f"conditional U-Net (medaudit {__version__}; Patronus, arXiv 2503.22782) on images of {r.side} pixels: "
-        f"{r.steps:,} steps of {r.batch_size} images, recipe '{r.recipe}': {said[r.recipe]}. The activation of a "
-        f"prototype is {r.encoder.similarity} of the squared distance to the nearest cell. Images are painted by DDIM "
-        "from their own noise, found by 50 steps backwards, each refined twice, so that nothing but what is changed "
-        "changes."
+        f"{r.steps:,} steps of {r.batch_size} images, recipe '{r.recipe}': {said[r.recipe]}. {painted}"
     )
 
 
@@ -225,6 +234,11 @@ def _paints(health: Health) -> Section:
     rows = [[as_picture(x) for x in part[:8]] for part in (health.images, health.own, health.told)]
     residual, spread = float(health.inverted.residual.max()), float(health.inverted.spread.mean())
     own = float(((health.own - health.images) ** 2).mean())
+    unsettled = int((health.inverted.residual > SETTLED).sum())
+    warning = (
+        f" The noise of {unsettled} of {len(health.images)} images did not settle within half a grey level: paintings "
+        "from it change more than what was changed." if unsettled else ""
+    )  # fmt: skip
     cells = [
         ("from its own noise", numerals.number(own)),
         ("from fresh noise, its activations", numerals.number(float(health.error.mean()))),
@@ -237,7 +251,7 @@ def _paints(health: Health) -> Section:
         pictures=[Picture(gallery.tiles(rows, pixels=72), "Images, and two rows of what is painted of them")],
         tables=[Table("Mean squared error, values from 0 to 1", ("Painted", "Error"), cells, "lr",
                       note=f"Inversion: the last refinement moved no image by more than {residual:.2g} (root mean "
-                      f"square); the noise has SD {spread:.2f}.")],
+                      f"square); the noise has SD {spread:.2f}.{warning}")],
     )  # fmt: skip
 
 

@@ -18,10 +18,11 @@ from medaudit.audits.workers import bar
 from medaudit.cohort import Cohort, colour_image, split
 from medaudit.errors import UsageError
 from medaudit.explanation.prototypes.painter import Painter
+from medaudit.networks.prototypes.patronus_weights import PublishedPatronus, read_patronus
 from medaudit.report import Finding, Run
 from medaudit.training.devices import one_thread
 from medaudit.training.prepared import opened, prepare
-from medaudit.training.prototypes.fit import fit_prototypes, restored
+from medaudit.training.prototypes.fit import adopt, fit_prototypes, restored
 from medaudit.training.prototypes.recipe import PRESETS, PrototypeRecipe
 
 CASES, PREPARED, MODEL, CODES = "cases", "prepared", "model", "activations.npy"
@@ -82,16 +83,33 @@ def recipe_for(channels: int, settings: TrainSettings) -> PrototypeRecipe:
     recipe = PRESETS[settings.preset].of(
         channels=channels, prototypes=settings.prototypes, flip=settings.flip, **changes
     )
-    stride = 2 ** (len(recipe.unet.multipliers) - 1)
+    _check_side(recipe, f"'{settings.preset}'")
+    return recipe
+
+
+def recipe_of_published(published: PublishedPatronus, settings: TrainSettings) -> PrototypeRecipe:
+    """Return the recipe that says what a published model is, of no steps of ours; UsageError for a side it cannot
+    take.
+    """
+    recipe = PrototypeRecipe(
+        published.encoder, published.unet, int(settings.side or 0), steps=0, recipe="paper",
+        noise_steps=published.noise_steps,
+    )  # fmt: skip
+    _check_side(recipe, "the published model")
+    return recipe
+
+
+def _check_side(recipe: PrototypeRecipe, whose: str) -> None:
+    halvings = len(recipe.unet.multipliers) - 1
+    stride = 2**halvings
     if recipe.side % stride:
         lower, upper = recipe.side // stride * stride, -(-recipe.side // stride) * stride
         raise UsageError(
-            f"--side {recipe.side}: the net of '{settings.preset}' halves it {len(recipe.unet.multipliers) - 1} times; "
+            f"--side {recipe.side}: the net of {whose} halves it {halvings} times; "
             f"expected a multiple of {stride}, as {lower or upper} or {upper}"
         )
     if recipe.side < recipe.encoder.least_side:
-        raise UsageError(f"--side {recipe.side}: the encoder of '{settings.preset}' needs {recipe.encoder.least_side}")
-    return recipe
+        raise UsageError(f"--side {recipe.side}: the encoder of {whose} needs {recipe.encoder.least_side}")
 
 
 def channels_of(cohort: Cohort) -> int:
@@ -112,8 +130,10 @@ def train_prototypes(
             f"{cohort.name}: there are no images; put them into the dataset's folder, or say where they are with "
             "--image COLUMN or TEMPLATE"
         )
-    recipe = recipe_of(cohort, settings)
+    published = read_patronus(settings.weights) if settings.weights is not None else None
+    recipe = recipe_of(cohort, settings) if published is None else recipe_of_published(published, settings)
     kept = {**asdict(settings), "recipe": recipe.record(), "torch": importlib.metadata.version("torch")}
+    kept["weights"] = published.sha256 if published is not None else None
     with (
         one_thread(settings.device),
         Run.open(out, verb="prototypes train", settings=kept, inputs={"cases": fingerprint(cohort)}) as run,
@@ -125,10 +145,13 @@ def train_prototypes(
         images = prepared(cohort, recipe, out / PREPARED, jobs=jobs, progress=progress)
         parts = deal(cohort, settings)
         rows = np.flatnonzero(parts == SEEN).tolist()
-        done = fit_prototypes(
-            images, rows, recipe, out / MODEL, seed=settings.seed, device=settings.device, names=cohort.case_ids,
-            progress=progress,
-        )  # fmt: skip
+        if published is not None:
+            done = adopt(published.model, recipe, out / MODEL)
+        else:
+            done = fit_prototypes(
+                images, rows, recipe, out / MODEL, seed=settings.seed, device=settings.device, names=cohort.case_ids,
+                progress=progress,
+            )  # fmt: skip
         table = cohort.table.with_columns(part=pl.Series(parts))
         if "case_id" not in table.columns:
             table = table.with_columns(case_id=pl.Series(cohort.case_ids))

@@ -101,6 +101,21 @@ def fit_prototypes(
     return TrainedPrototypes(model, recipe, schedule, done.history)
 
 
+def adopt(model: PrototypeDiffusion, recipe: PrototypeRecipe, folder: Path) -> TrainedPrototypes:
+    """Return a model that was trained elsewhere, and leave it in ``folder`` as :func:`fit_prototypes` does.
+
+    ``recipe`` says its shapes and times. Raises UsageError where ``folder`` holds another model.
+    """
+    digest = hashlib.sha256()
+    for name, values in model.state_dict().items():
+        digest.update(name.encode() + values.contiguous().numpy().tobytes())
+    this = {"recipe": recipe.record(), "seed": None, "images": digest.hexdigest()}
+    if not (folder / KEPT).is_file():
+        _claim(folder, this)
+        checkpoint.write(folder / KEPT, {"model": model.state_dict(), **this, "history": []})
+    return restored(folder, this)
+
+
 def denoising_loss(
     net: nn.Module, schedule: NoiseSchedule, images: Tensor, noise: Tensor, times: Tensor, predicts: str
 ) -> dict[str, Tensor]:
