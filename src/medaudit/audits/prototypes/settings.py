@@ -22,6 +22,7 @@ class TrainSettings:
     steps: int | None = None
     recipe: str | None = None
     flip: bool = False
+    precision: str | None = None
     test_share: float = 0.2
     weights: str | None = None
     """A model that the authors published, ``ckpt.tar``, to be looked at instead of a training."""

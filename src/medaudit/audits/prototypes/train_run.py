@@ -77,7 +77,10 @@ def recipe_of(cohort: Cohort, settings: TrainSettings) -> PrototypeRecipe:
 def recipe_for(channels: int, settings: TrainSettings) -> PrototypeRecipe:
     """Return the recipe for images of so many channels; UsageError for a size that its nets cannot take."""
     changes: dict[str, Any] = {
-        name: value for name, value in (("side", settings.side), ("steps", settings.steps), ("recipe", settings.recipe))
+        name: value for name, value in (
+            ("side", settings.side), ("steps", settings.steps), ("recipe", settings.recipe),
+            ("precision", settings.precision),
+        )
         if value is not None
     }  # fmt: skip
     recipe = PRESETS[settings.preset].of(

@@ -47,7 +47,7 @@ class TrainedPrototypes:
 
 def fit_prototypes(
     images: np.ndarray, rows: Sequence[int], recipe: PrototypeRecipe, folder: Path, *, seed: int = 0,
-    device: str = "cpu", precision: str = "32-true", names: Sequence[str] | None = None, progress: bool = False,
+    device: str = "cpu", names: Sequence[str] | None = None, progress: bool = False,
 ) -> TrainedPrototypes:  # fmt: skip
     """Return the model trained on the cases ``rows`` of ``images`` (n, C, H, W), from 0 to 1; it stays in ``folder``.
 
@@ -84,7 +84,7 @@ def fit_prototypes(
 
     done = train(
         model, loss_of, TrainingData([str(names[i] if names else i) for i in rows], load),
-        recipe.settings(seed, device, precision), folder=folder / "training", validate=watch,
+        recipe.settings(seed, device), folder=folder / "training", validate=watch,
         steering=_steering(recipe), progress=progress,
     )  # fmt: skip
     model = model.cpu().eval()
@@ -146,7 +146,10 @@ def restored(folder: Path, this: Mapping[str, Any] | None = None) -> TrainedProt
 
 def empty_model(recipe: PrototypeRecipe) -> PrototypeDiffusion:
     """Return the model of a recipe with weights that mean nothing yet."""
-    return PrototypeDiffusion(PrototypeEncoder(recipe.encoder), ConditionalUNet(recipe.unet), predicts=recipe.predicts)
+    model = PrototypeDiffusion(PrototypeEncoder(recipe.encoder), ConditionalUNet(recipe.unet), predicts=recipe.predicts)
+    # Convolutions need not turn their inputs around then: a quarter faster, training and painting.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def started(images: np.ndarray, rows: Sequence[int], recipe: PrototypeRecipe, seed: int) -> PrototypeDiffusion:
