@@ -1,0 +1,1 @@
+"""Graphs out of files, or out of nothing: molecules, connectomes, simulated vessels, cells and airways."""

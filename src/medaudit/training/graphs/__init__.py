@@ -1,0 +1,1 @@
+"""Training autoencoders and classifiers of graphs."""
