@@ -9,6 +9,7 @@ import typer
 
 from medaudit import __version__
 from medaudit.cli import (
+    counterfactuals,
     data,
     demo,
     diagnose,
@@ -46,6 +47,7 @@ app.command("probe")(probe.probe)
 app.command("vae")(vae.vae)
 app.command("slug")(slug.slug)
 app.add_typer(prototypes.app, name="prototypes")
+app.command("counterfactuals")(counterfactuals.counterfactuals)
 app.command("metrics")(metrics.metrics)
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)

@@ -15,7 +15,7 @@ from medaudit.explanation.counterfactuals.minimal import judged, margin, minimal
 from medaudit.explanation.counterfactuals.search import Search, search
 from medaudit.explanation.counterfactuals.slots import Constraints, Slots, edits_between
 from medaudit.explanation.counterfactuals.traversal import Walk, Walked, published_walk, walk
-from medaudit.networks.graphs.batch import GraphChannels
+from medaudit.networks.graphs.batch import GraphChannels, dense
 from medaudit.networks.graphs.vae import GraphVAE
 
 METHODS = ("walk", "search", "instance", "both")
@@ -111,7 +111,7 @@ def explain(
         return [_told(box, graph, int(source), int(target), one, how.method, False)
                 for graph, source, target, one in zip(graphs, predicted, targets, made, strict=True)]  # fmt: skip
     walks: list[Walked] = []
-    if how.method in ("walk", "both"):
+    if how.method == "walk" or (how.method == "both" and _leads(box, graphs, known)):
         assert vae is not None
         walks = walk(vae, box, graphs, targets, size, how.walk, seed=seed, keep_nodes=known.matched)
     channels = GraphChannels.of(known)
@@ -202,6 +202,11 @@ def _ends(box: BlackBox, known: Graphs) -> dict[int, list[Graph]]:
     """Return the known graphs by the class that the classifier gives them."""
     predicted = box.probabilities(known.graphs).argmax(1)
     return {int(c): [known.graphs[i] for i in np.flatnonzero(predicted == c)] for c in np.unique(predicted)}
+
+
+def _leads(box: BlackBox, graphs: Sequence[Graph], known: Graphs) -> bool:
+    """Return whether the classifier has gradients that could lead a walk."""
+    return len(graphs) > 0 and box.logits(dense(graphs[:1], GraphChannels.of(known))) is not None
 
 
 def _of_matched(rules: Constraints) -> Constraints:

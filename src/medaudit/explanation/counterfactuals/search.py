@@ -15,16 +15,16 @@ import torch
 from medaudit.explanation.counterfactuals.black_box import BlackBox
 from medaudit.explanation.counterfactuals.minimal import judged, margin
 from medaudit.explanation.counterfactuals.slots import EMPTY, Constraints, Slots
-from medaudit.networks.graphs.batch import GraphChannels, dense
+from medaudit.networks.graphs.batch import GraphBatch, GraphChannels, dense
 
 
 @dataclass(frozen=True)
 class Search:
     """How long a search goes on."""
 
-    edits: int = 40
+    edits: int = 30
     """The most edits before it gives up."""
-    tried: int = 96
+    tried: int = 32
     """Edits that are tried at each step, of all there are."""
 
 
@@ -44,7 +44,7 @@ def search(
         if sure > 0:
             return now
         options = [
-            one for one in _options(box, now, start, target, channels, how.tried, rules, rng)
+            one for one in _options(box, now, target, channels, how.tried, rules, rng)
             if one.key() not in seen and not any(True for _ in rules.broken(start, one))
             and (allowed is None or allowed(one))
         ]  # fmt: skip
@@ -58,30 +58,36 @@ def search(
 
 
 def _options(
-    box: BlackBox, now: Slots, start: Slots, target: int, channels: GraphChannels, most: int, rules: Constraints,
+    box: BlackBox, now: Slots, target: int, channels: GraphChannels, most: int, rules: Constraints,
     rng: np.random.Generator,
 ) -> list[Slots]:  # fmt: skip
+    """Return the graphs of up to ``most`` single edits, those of the largest gain, and of some edits of whole nodes."""
     there = np.flatnonzero(now.there)
-    pairs = np.array([(i, j) for k, i in enumerate(there) for j in there[k + 1 :]], dtype=int).reshape(-1, 2)
-    gain = _gains(box, now, target, channels)
-    if gain is None:
-        order = rng.permutation(len(pairs))
-    else:
-        present = now.bonds[pairs[:, 0], pairs[:, 1]] > 0
-        signed = np.where(present, -1, 1) * (gain[pairs[:, 0], pairs[:, 1]] + gain[pairs[:, 1], pairs[:, 0]])
-        order = np.argsort(-signed, kind="stable")
-    found = []
-    for i, j in pairs[order[:most]]:
-        kinds = [0] if now.bonds[i, j] else list(range(1, channels.edge_kinds + 1))
-        if now.bonds[i, j] and channels.edge_kinds > 1 and rules.change_kinds:
-            kinds += [k for k in range(1, channels.edge_kinds + 1) if k != now.bonds[i, j]]
-        found += [_with_bond(now, i, j, kind) for kind in kinds]
-    few = max(8, most // 4)
+    one, other = (there[part] for part in np.triu_indices(len(there), 1))
+    bonds = now.bonds[one, other]
+    edges, kinds = _gains(box, now, target, channels)
+    # (pairs, edge kinds + 1): what the pair would add to the lead if its bond were that; less what its own bond adds.
+    worth = edges[one, other]
+    worth = worth - np.take_along_axis(worth, bonds[:, None], axis=1)
+    if not edges.any():
+        worth = rng.random(worth.shape)
+    worth[np.arange(len(bonds)), bonds] = -np.inf
+    if not rules.change_kinds:
+        worth[bonds > 0, 1:] = -np.inf
+    if not rules.delete_edges:
+        worth[bonds > 0, 0] = -np.inf
+    if not rules.add_edges:
+        worth[bonds == 0] = -np.inf
+    best = np.argsort(-worth, axis=None, kind="stable")[:most]
+    found = [_with_bond(now, one[k // worth.shape[1]], other[k // worth.shape[1]], k % worth.shape[1])
+             for k in best if np.isfinite(worth.flat[k])]  # fmt: skip
+    few = max(4, most // 4)
     if rules.change_kinds and channels.node_kinds > 1:
-        for i in rng.permutation(there)[:few]:
-            kind = int(rng.integers(channels.node_kinds))
-            if kind != now.kinds[i]:
-                found.append(_with_kind(now, i, kind))
+        gain = kinds[there] - kinds[there, now.kinds[there]][:, None]
+        gain = gain if kinds.any() else rng.random(gain.shape)
+        gain[np.arange(len(there)), now.kinds[there]] = -np.inf
+        for k in np.argsort(-gain, axis=None, kind="stable")[:few]:
+            found.append(_with_kind(now, there[k // gain.shape[1]], int(k % gain.shape[1])))
     if rules.delete_nodes and len(there) > 1:
         found += [_with_kind(now, i, EMPTY) for i in rng.permutation(there)[:few]]
     empty = np.flatnonzero(~now.there)
@@ -92,27 +98,30 @@ def _options(
     return found
 
 
-def _gains(box: BlackBox, now: Slots, target: int, channels: GraphChannels) -> np.ndarray | None:
-    """Return what an edge more between two nodes would add to the target's lead, (n, n) in slots, to first order."""
+def _gains(box: BlackBox, now: Slots, target: int, channels: GraphChannels) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradient of the target's lead, in slots: (n, n, edge kinds + 1) of each bond a pair may have, the
+    first of none, and (n, node kinds) of each kind. Zeros where there are no gradients.
+    """
+    n = len(now.kinds)
+    edges, kinds = np.zeros((n, n, channels.edge_kinds + 1)), np.zeros((n, channels.node_kinds))
     graph = now.graph("now")
     if graph is None:
-        return None
+        return edges, kinds
     batch = dense([graph], channels)
-    adjacency = batch.adjacency.clone().requires_grad_(True)
-    share = torch.where(batch.adjacency > 0, batch.edges, torch.full_like(batch.edges, 1 / channels.edge_kinds))
-    logits = box.logits(
-        type(batch)(batch.exists, batch.nodes, adjacency, share * adjacency, batch.weights, batch.features)
-    )
+    parts = [values.clone().requires_grad_(True) for values in (batch.nodes, batch.adjacency, batch.edges)]
+    nodes, adjacency, bonds = parts
+    logits = box.logits(GraphBatch(batch.exists, nodes, adjacency, bonds, batch.weights, batch.features))
     if logits is None:
-        return None
+        return edges, kinds
     others = torch.cat([logits[0, :target], logits[0, target + 1 :]]).amax()
-    (gradient,) = torch.autograd.grad(logits[0, target] - others, adjacency, allow_unused=True)
-    if gradient is None:
-        return None
-    found = np.zeros((len(now.kinds),) * 2)
+    of_nodes, of_pairs, of_edges = torch.autograd.grad(
+        logits[0, target] - others, parts, allow_unused=True, materialize_grads=True
+    )
     slots = np.flatnonzero(now.there)
-    found[np.ix_(slots, slots)] = gradient[0, 0].double().numpy()
-    return found
+    both = (of_pairs + of_edges)[0]
+    edges[slots[:, None], slots, 1:] = (both + both.transpose(1, 2)).permute(1, 2, 0).double().numpy()
+    kinds[slots] = of_nodes[0, : channels.node_kinds].T.double().numpy()
+    return edges, kinds
 
 
 def _with_bond(now: Slots, i: int, j: int, bond: int) -> Slots:

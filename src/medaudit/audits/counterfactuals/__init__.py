@@ -1,0 +1,1 @@
+"""What would have to change in a graph for another prediction, and can the answer be trusted?"""

@@ -1,0 +1,85 @@
+"""A user's own classifier of graphs: from a file that a run left, or from a function in a Python file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from medaudit.cohort.graphs import Graphs
+from medaudit.errors import DataError, UsageError
+from medaudit.explanation.counterfactuals.black_box import BlackBox, DenseBox, PygBox, RuleBox
+from medaudit.networks.graphs.batch import GraphChannels
+from medaudit.training import checkpoint
+from medaudit.training.graphs.classifier import GraphClassifierRecipe, empty_classifier
+
+
+def open_classifier(where: str, graphs: Graphs) -> tuple[BlackBox, str]:
+    """Return the classifier and what tells it from another.
+
+    ``FILE.py:NAME``: NAME(graphs) is called. It returns a model of PyTorch Geometric (``forward(x, edge_index,
+    batch)``), a net of dense batches, an object with ``probabilities`` and ``logits``, or a function of a graph that
+    returns its class, a number. Else a ``graph_classifier.pt`` that a run of ``medaudit counterfactuals`` left; no code
+    in that runs.
+    Raises UsageError and DataError for what is none of these.
+    """
+    name, _, function = where.partition(".py:")
+    path = Path(f"{name}.py" if function else where)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; --classifier is FILE.py:NAME or a graph_classifier.pt")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    channels = GraphChannels.of(graphs)
+    if not function:
+        return _kept(path, graphs, channels), f"{path.name} {digest[:16]}"
+    made = _called(path, function, graphs)
+    told = f"{path.name}:{function} {digest[:16]}"
+    if isinstance(made, nn.Module):
+        made = made.eval()
+        takes = set(inspect.signature(made.forward).parameters)
+        return (PygBox(made, channels) if "edge_index" in takes else DenseBox(made, channels)), told
+    if hasattr(made, "probabilities") and hasattr(made, "logits"):
+        return made, told
+    if callable(made):
+        return RuleBox(made, len(graphs.classes)), told
+    raise UsageError(f"{where} returned {type(made).__name__}; expected a model, or a function of a graph")
+
+
+def _kept(path: Path, graphs: Graphs, channels: GraphChannels) -> BlackBox:
+    kept = checkpoint.read(path)
+    try:
+        this = kept["this"]
+        recipe, classes = GraphClassifierRecipe(**this["recipe"]), tuple(this["classes"])
+        its = GraphChannels(**this["channels"])
+    except (KeyError, TypeError):
+        raise DataError(f"{path} is no classifier of graphs that medaudit trained") from None
+    if its != channels or classes != graphs.classes:
+        raise DataError(
+            f"{path} was trained on graphs of {its.node_kinds} kinds of nodes, {its.edge_kinds} of edges and the "
+            f"classes {', '.join(classes)}; these have {channels.node_kinds}, {channels.edge_kinds} and "
+            f"{', '.join(graphs.classes)}"
+        )
+    net = empty_classifier(its, recipe, len(classes))
+    checkpoint.check_architecture(net.state_dict(), kept["model"], path)
+    net.load_state_dict(kept["model"])
+    return DenseBox(net.eval(), channels)
+
+
+def _called(path: Path, function: str, graphs: Graphs) -> Any:
+    spec = importlib.util.spec_from_file_location("medaudit_user_model", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise DataError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    if not hasattr(module, function):
+        raise UsageError(f"{path} has no '{function}'")
+    try:
+        return getattr(module, function)(graphs)
+    except Exception as error:
+        raise DataError(f"{path}:{function} failed: {type(error).__name__}: {error}") from error
