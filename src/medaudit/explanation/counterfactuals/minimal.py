@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from medaudit.explanation.counterfactuals.black_box import BlackBox
-from medaudit.explanation.counterfactuals.slots import Edit, Slots, edits_between, taken_back
+from medaudit.explanation.counterfactuals.slots import Edit, Slots, reversible, taken_back
 
 Allowed = Callable[[Slots], bool]
 _AT_ONCE = 256
@@ -35,7 +35,7 @@ def minimal(
     """
     asked = 0
     while True:
-        edits = edits_between(a, b)
+        edits = reversible(a, b)
         if not edits or asked + len(edits) > most:
             return b, not edits
         tried = [taken_back(a, b, edit) for edit in edits]

@@ -73,6 +73,11 @@ def edits_between(a: Slots, b: Slots) -> list[Edit]:
     return found + [("edge", int(i), int(j)) for i, j in np.argwhere(np.triu(a.bonds != b.bonds))]
 
 
+def reversible(a: Slots, b: Slots) -> list[Edit]:
+    """Return the edits that can be taken back by themselves: the edges of a node that went come back with it only."""
+    return [(what, i, j) for what, i, j in edits_between(a, b) if what != "edge" or b.there[[i, j]].all()]
+
+
 def taken_back(a: Slots, b: Slots, edit: Edit) -> Slots:
     """Return ``b`` with one of its edits from ``a`` undone.
 
