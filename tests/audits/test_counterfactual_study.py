@@ -1,0 +1,115 @@
+"""The study of counterfactuals: planted shortcuts, planted duplicates, and evidence whose answer is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medaudit.audits.counterfactuals.findings import findings
+from medaudit.audits.counterfactuals.settings import CounterfactualSettings
+from medaudit.audits.counterfactuals.shortcuts import Deduplicated, balanced, deduplicated, trivially
+from medaudit.audits.counterfactuals.study import Made, Material, study
+from medaudit.cohort.graphs import Graph, Graphs
+from medaudit.datasets.graphs import simulate
+from medaudit.errors import UsageError
+from medaudit.explanation.counterfactuals.explain import Counterfactual
+from medaudit.explanation.counterfactuals.slots import Slots
+from medaudit.metrics.graph_edit import edit_distance
+from medaudit.statistics import Estimate
+from medaudit.training.graphs.vae import Rebuilt
+
+
+def test_a_class_that_goes_with_size_is_called_a_shortcut_and_one_that_does_not_is_not():
+    planted = trivially(simulate.size_shortcut(240, seed=0, strength=0.9).graphs, resamples=300, seed=0)
+    fair = trivially(simulate.size_shortcut(240, seed=0, strength=0.0).graphs, resamples=300, seed=0)
+    # A shortcut that goes along at 0.9 is right in 95 % of graphs.
+    assert planted["nodes"].value == pytest.approx(0.95, abs=0.05)
+    assert planted["nodes"].low > 0.85
+    assert fair["nodes"].low < 0.5 + 0.1
+
+
+def test_the_same_graph_with_other_numbers_is_left_out_and_a_conflict_counted():
+    rng = np.random.default_rng(0)
+    graphs = list(simulate.tree_cycles(6, seed=1).graphs.graphs)
+    again = [graphs[0].renumbered(rng.permutation(graphs[0].n), "again"), graphs[1].renumbered(
+        rng.permutation(graphs[1].n), "conflict")]  # fmt: skip
+    y = np.array([0, 1, 0, 1, 0, 1, 0, 0])
+    found = deduplicated(Graphs("set", (*graphs, *again), y, ("a", "b")))
+    assert [g.id for g in found.graphs] == [g.id for g in graphs]
+    assert (found.groups, found.dropped, found.conflicting) == (2, 2, 1)
+    matched = deduplicated(Graphs("set", (graphs[0], graphs[0].renumbered(np.arange(graphs[0].n), "same"), again[0]),
+                                  np.zeros(3), ("a",), matched=True))  # fmt: skip
+    assert (matched.dropped, len(matched.graphs)) == (1, 2)  # another order of regions is another brain
+
+
+def test_balanced_accuracy_is_the_mean_over_classes():
+    y = np.array([0] * 90 + [1] * 10)
+    told = np.zeros(100, dtype=int)
+    assert balanced(told, y, np.arange(100), resamples=100, seed=0).value == 0.5
+    told[90:95] = 1
+    assert balanced(told, y, np.arange(100), resamples=100, seed=0).value == 0.75
+
+
+def graph(k, edges, n=6):
+    return Graph.of(f"g{k}", np.zeros(n), edges)
+
+
+def material(count=40, flips=1.0, worse=2, minimal=True, f1=0.9):
+    """A study of paths of six nodes; ours adds one edge, the baseline ``worse`` edges more."""
+    path = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+    extra = [(0, 2), (0, 3), (0, 4), (0, 5), (1, 3)]
+    graphs = [graph(k, path) for k in range(2 * count)]
+    whole = Graphs("paths", tuple(graphs), np.arange(2 * count) % 2, ("a", "b"))
+
+    def made(more):
+        found = []
+        for k in range(count):
+            ok = k < flips * count
+            after = Slots.of(graph(k, [*path, *extra[: 1 + more]])) if ok else None
+            found.append(Counterfactual(graphs[k], 0, 1, Slots.of(graphs[k]), after, ok, 0.9, minimal, "search"))
+        return Made(found, [edit_distance(one.graph, one.found) if one.found else None for one in found])
+
+    fine = Estimate("balanced accuracy", 0.9, 0.8, 0.95, n=count)
+    rebuilt = Rebuilt(np.ones(count), np.full(count, f1), np.full(count, 0.3), np.zeros(count), np.zeros(count, bool))
+    return Material(
+        whole, Deduplicated(whole, 0, 0, 0), np.arange(count), np.arange(count, 2 * count), fine,
+        {"nodes": Estimate("balanced accuracy", 0.5, 0.45, 0.55, n=count)},
+        {"search": made(0), "random": made(worse)}, rebuilt, np.zeros(0), np.arange(2 * count) % 2,
+    )  # fmt: skip
+
+
+def verdicts(known, **changes):
+    settings = replace(CounterfactualSettings(resamples=200), **changes)
+    return {finding.id: finding for finding in findings(study(known, settings))}
+
+
+def test_what_flips_and_is_nearer_is_said_with_its_distance():
+    found = verdicts(material())
+    assert found["flips"].verdict == "supported"
+    assert found["flips"].estimate.low == pytest.approx(0.025 ** (1 / 40))
+    nearer = found["nearer:random"]
+    assert (nearer.verdict, nearer.estimate.value) == ("supported", 2.0)
+    assert found["minimal"].verdict == "supported"
+    assert found["rebuilds"].verdict == "supported"
+    assert found["shortcut:nodes"].verdict == "refuted"
+    # One more edge on every graph: nothing of the kind is among real ones.
+    assert found["plausible"].verdict == "refuted"
+
+
+def test_what_flips_half_as_far_or_in_doubt_is_said_too():
+    assert verdicts(material(flips=0.5))["flips"].verdict == "refuted"
+    assert verdicts(material(worse=0))["nearer:random"].verdict == "insufficient"
+    assert verdicts(material(minimal=False))["minimal"].verdict == "refuted"
+    assert verdicts(material(f1=0.5))["rebuilds"].verdict == "refuted"
+    assert verdicts(material(count=10))["flips"].verdict == "insufficient"
+    assert verdicts(material(count=10), min_graphs=5)["flips"].verdict == "insufficient"  # 10 of 10 prove 0.69 only
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"method": "walks"}, {"baselines": ("paper", "none")}, {"net": "mlp"}, {"preset": "gpu"}, {"keep": ("edges",)},
+     {"test_share": 1.0}, {"explained": 1}, {"budget": -1.0}],
+)  # fmt: skip
+def test_settings_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(UsageError):
+        CounterfactualSettings(**wrong)
