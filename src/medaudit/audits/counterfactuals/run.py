@@ -26,7 +26,7 @@ from medaudit.errors import DataError, UsageError
 from medaudit.explanation.counterfactuals.black_box import BlackBox, DenseBox
 from medaudit.explanation.counterfactuals.explain import Counterfactual, How, explain, targets_of
 from medaudit.explanation.counterfactuals.slots import Constraints
-from medaudit.metrics.graph_edit import Distance, edit_distances
+from medaudit.metrics.graph_edit import Distance, edit_distance
 from medaudit.networks.graphs.batch import GraphChannels
 from medaudit.networks.graphs.vae import GraphVAE
 from medaudit.report import Finding, Run
@@ -116,11 +116,8 @@ def gather(
                 tell=lambda done, show=show: show(done, total=len(explained)),  # type: ignore[misc]
             )  # fmt: skip
         made[method] = Made(found, _distances(found, graphs.matched, settings))
-    floor = np.zeros(0)
-    starts = [one.rebuilt.graph("rebuilt") for one in made[settings.method].found if one.rebuilt is not None]
-    if len(starts) == len(explained):
-        pairs = [(graph, other) for graph, other in zip(explained, starts, strict=True) if other is not None]
-        floor = np.array([d.upper for d in edit_distances(pairs, matched=graphs.matched, starts=("identity",))])
+    back = [replace(one, after=one.rebuilt) for one in made[settings.method].found if one.rebuilt is not None]
+    floor = np.array([d.upper for d in _distances(back, graphs.matched, settings) if d is not None])
     return Material(graphs, unique, rows, training, classifier, trivial, made, how_rebuilt, floor, predicted)
 
 
@@ -146,16 +143,17 @@ def _autoencoder(
 def _distances(
     found: list[Counterfactual], matched: bool, settings: CounterfactualSettings
 ) -> list[Distance | None]:  # fmt: skip
-    pairs, at = [], []
-    for k, one in enumerate(found):
+    """Return the distance of each counterfactual; its slots are one start of the search, so that it is never more."""
+    made: list[Distance | None] = []
+    for one in found:
         other = one.found
-        if other is not None:
-            pairs.append((one.graph, other))
-            at.append(k)
-    made: list[Distance | None] = [None] * len(found)
-    known = edit_distances(pairs, matched=matched, budget=settings.budget, seed=settings.seed, starts=("identity",))
-    for k, distance in zip(at, known, strict=True):
-        made[k] = distance
+        if other is None or one.after is None:
+            made.append(None)
+            continue
+        there = one.after.there
+        slots = np.where(there, np.cumsum(there) - 1, -1)[: one.graph.n]
+        made.append(edit_distance(one.graph, other, matched=matched, budget=settings.budget, seed=settings.seed,
+                                  starts=(slots,)))  # fmt: skip
     return made
 
 

@@ -95,8 +95,8 @@ def findings(h: Health) -> list[Finding]:
             "dead", "Are there prototypes that never change, or that say the same?",
             Estimate("dead prototypes and twins", float(len(h.dead) + len(h.twins)), n=m),
             ("refuted", "No prototype is dead, and no two say the same.") if not len(h.dead) + len(h.twins)
-            else ("supported", f"{_named(h.dead.tolist())} {'are' if len(h.dead) != 1 else 'is'} dead, "
-                  f"{len(h.twins)} pairs say the same."),
+            else ("supported", f"{_named(h.dead.tolist())} {'are' if len(h.dead) > 1 else 'is'} dead, "
+                  f"{len(h.twins)} pair{'s say' if len(h.twins) != 1 else ' says'} the same."),
         ),
         _draft(
             "obeys", "Do activations decide what is painted?",
@@ -169,9 +169,12 @@ def marked(image: np.ndarray, box: Box) -> np.ndarray:
     top, left, bottom, right = box
     scale = 4 if shown.shape[0] <= 64 else 2
     shown = shown.repeat(scale, 0).repeat(scale, 1)
-    rows, columns = (top * scale, bottom * scale - 1), (left * scale, right * scale - 1)
-    shown[rows[0] : rows[1] + 1, list(columns)] = (230, 30, 30)
-    shown[list(rows), columns[0] : columns[1] + 1] = (230, 30, 30)
+    wide = -(-shown.shape[0] // 64)  # a thinner frame would be lost where the picture is shown smaller
+    rows, columns = slice(top * scale, bottom * scale), slice(left * scale, right * scale)
+    inside = shown[rows, columns]
+    kept = inside[wide:-wide, wide:-wide].copy()
+    inside[:] = (230, 30, 30)
+    inside[wide:-wide, wide:-wide] = kept
     return shown
 
 
