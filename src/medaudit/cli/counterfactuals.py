@@ -53,6 +53,7 @@ def counterfactuals(
     rarest: Annotated[
         int, typer.Option("--rarest", min=0, help="Graphs with a kind of node seen so often or less are left out.")
     ] = 0,
+    no_features: Annotated[bool, typer.Option("--no-features", help="Leave the numbers of nodes out.")] = False,
     freeze: Annotated[
         str | None, typer.Option("--freeze", metavar="NODES", help="Nodes that stay as they are: 0,3,7.")
     ] = None,
@@ -85,7 +86,7 @@ def counterfactuals(
     settings = CounterfactualSettings(
         method=method, baselines=() if baseline == ["none"] else tuple(baseline), target=target, net=net, preset=preset,
         steps=steps, classifier_steps=classifier_steps, explained=explained, largest=largest, rarest=rarest,
-        freeze=_nodes(freeze), keep=tuple(keep), chemistry=chemistry, budget=budget, test_share=test_share,
+        features=not no_features, freeze=_nodes(freeze), keep=tuple(keep), chemistry=chemistry, budget=budget, test_share=test_share,
         device=device, seed=seed, resamples=resamples, min_graphs=min_graphs,
     )  # fmt: skip
     from medaudit.audits.counterfactuals.run import audit_counterfactuals

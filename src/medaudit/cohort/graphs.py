@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -160,6 +160,11 @@ class Graphs:
     def largest(self) -> int:
         """The most nodes that a graph has."""
         return max(graph.n for graph in self.graphs)
+
+    def without_features(self) -> Graphs:
+        """Return the graphs without the numbers of their nodes."""
+        bare = tuple(replace(graph, features=None) for graph in self.graphs)
+        return replace(self, graphs=bare, notes=(*self.notes, "numbers of nodes were left out"))
 
     def some(self, rows: Sequence[int] | np.ndarray, note: str = "") -> Graphs:
         """Return the graphs of these rows, with a note of why."""

@@ -55,6 +55,8 @@ def audit_counterfactuals(
     and DataError as its parts do: among them for an autoencoder that does not rebuild graphs.
     """
     whole = len(graphs)
+    if not settings.features and graphs.graphs[0].features is not None:
+        graphs = graphs.without_features()
     graphs = filtered(graphs, settings.largest, settings.rarest)
     if len(graphs) < settings.min_graphs:
         raise DataError(

@@ -33,6 +33,8 @@ class CounterfactualSettings:
     """Graphs of more nodes are left out."""
     rarest: int = 0
     """Graphs with a kind of node that is seen so often or less are left out; 50 in the paper."""
+    features: bool = True
+    """Whether nets see the numbers of nodes: in AIDS these are the atoms' places in a drawing."""
     freeze: tuple[int, ...] = ()
     keep: tuple[str, ...] = ()
     """What may not change: add-nodes, delete-nodes, kinds, add-edges, delete-edges."""
