@@ -96,8 +96,8 @@ def abide(data: Path) -> str:
     near = explain(graphs.graphs, targets, box, None, graphs, 116, How("instance", instances=1))
     back = np.mean([one.edits for one in near])
     return (
-        f"ABIDE: {len(edits)} subjects, {edits.mean():.2f} edits on average, the optimum {best.mean():.2f}; reached for "
-        f"{(edits == best).sum()}; from the nearest real subject back: {back:.2f}"
+        f"ABIDE: {len(edits)} subjects, {edits.mean():.2f} edits on average, the optimum {best.mean():.2f}; "
+        f"reached for {(edits == best).sum()}; from the nearest real subject back: {back:.2f}"
     )
 
 

@@ -86,8 +86,8 @@ def counterfactuals(
     settings = CounterfactualSettings(
         method=method, baselines=() if baseline == ["none"] else tuple(baseline), target=target, net=net, preset=preset,
         steps=steps, classifier_steps=classifier_steps, explained=explained, largest=largest, rarest=rarest,
-        features=not no_features, freeze=_nodes(freeze), keep=tuple(keep), chemistry=chemistry, budget=budget, test_share=test_share,
-        device=device, seed=seed, resamples=resamples, min_graphs=min_graphs,
+        features=not no_features, freeze=_nodes(freeze), keep=tuple(keep), chemistry=chemistry, budget=budget,
+        test_share=test_share, device=device, seed=seed, resamples=resamples, min_graphs=min_graphs,
     )  # fmt: skip
     from medaudit.audits.counterfactuals.run import audit_counterfactuals
     from medaudit.cli import show
