@@ -22,6 +22,10 @@ class FormulaPainter:
 
     absorbed: bool = False
 
+    def noise(self, n: int, seed: int) -> np.ndarray:
+        """Return noise that says nothing."""
+        return np.zeros((n, 1), dtype=np.float32)
+
     def paint(self, noise: np.ndarray, activations: np.ndarray, seen: object = None) -> np.ndarray:
         """Return the activations as images (n, 1, 1, m), with what is absorbed."""
         made = np.array(activations, dtype=np.float64)
@@ -64,11 +68,12 @@ def world(
     nothing = np.zeros((len(start), 1), dtype=np.float32)
     inverted = Inverted(nothing, nothing[:, 0], nothing[:, 0], 0)
     found = effects(
-        FormulaPainter(absorbed), judge, inverted, codes[start], Donors(training, known),  # type: ignore[arg-type]
-        Donors(codes[choosing], labels[choosing]), carried, seed=seed,
+        FormulaPainter(absorbed), judge, inverted, codes[start],  # type: ignore[arg-type]
+        Donors(training, known, np.arange(3_000)), Donors(codes[choosing], labels[choosing], choosing), carried,
+        seed=seed,
     )  # fmt: skip
     material = Material(
-        NAMES, labels, np.arange(n), codes, training, np.arange(3_000), start,
+        NAMES, labels, np.arange(n), codes, training, np.arange(3_000), start, choosing,
         carried, found, np.zeros((0, 3)), np.zeros((0, 3)),
         np.ones(3),
     )  # fmt: skip

@@ -6,12 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 from painted_worlds import NAMES, world
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_ind
 
-from medaudit.audits.prototypes.effects import Donors, conditional_auroc
+from medaudit.audits.prototypes.effects import Donors, Exchange, conditional_auroc
 from medaudit.audits.prototypes.findings import findings
 from medaudit.audits.prototypes.labels import attributes_of, two_valued
 from medaudit.audits.prototypes.settings import AuditSettings
+from medaudit.audits.prototypes.study import exchanged
 from medaudit.audits.prototypes.study import study as judge_again
 from medaudit.errors import DataError, UsageError
 from medaudit.training.attributes import balanced_weights
@@ -39,8 +40,8 @@ def test_what_the_painter_takes_for_the_other_is_absorbed_in_that_direction_alon
 def test_the_change_is_the_association_in_training():
     for phi in (0.3, 0.6, 0.9):
         found = world(phi, seed=3, noise=0.01).change[1, 0, "total"]
-        # Four pairs of donors for 64 images: each difference is -1, 0 or 1, and phi on average.
-        assert abs(found.value - phi) < 4 * np.sqrt(0.5 / 256)
+        # 256 donors with and 256 without: shares of (1 + phi) / 2 and (1 - phi) / 2, phi apart; four standard errors.
+        assert abs(found.value - phi) < 4 * np.sqrt(2 * (1 - phi**2) / 4 / 256)
 
 
 def test_without_any_association_nothing_is_found_more_often_than_said():
@@ -57,8 +58,11 @@ def test_a_screen_sees_the_association_without_painting():
     assert study.screen[0, 1].extra["training"] - study.screen[0, 1].extra["test"] == study.screen[0, 1].value
 
 
-def test_too_few_patients_without_attributes_cannot_be_told():
-    found = findings(world(0.8, seed=5, n=60))
+def test_too_few_donors_cannot_be_told():
+    study = world(0.8, seed=5)
+    few = [replace(effect, total=replace(effect.total, donors=tuple(side[:19] for side in effect.total.donors)))
+           for effect in study.material.effects]  # fmt: skip
+    found = findings(judge_again(replace(study.material, effects=few), study.settings))
     main = [f for f in found if f.id.startswith("shortcut:")]
     assert {f.verdict for f in main} == {"insufficient"}
     assert "20 are needed" in main[0].claim
@@ -66,7 +70,11 @@ def test_too_few_patients_without_attributes_cannot_be_told():
 
 def test_an_attribute_that_the_model_does_not_paint_brings_nothing_along():
     study = world(0.8, seed=6, noise=0.01)
-    dull = [replace(effect, total=0.1 * effect.total, code=0.1 * effect.code) for effect in study.material.effects]
+
+    def faint(exchange):
+        return replace(exchange, judged=tuple(0.1 * side for side in exchange.judged))
+
+    dull = [replace(one, total=faint(one.total), code=faint(one.code)) for one in study.material.effects]
     found = findings(judge_again(replace(study.material, effects=dull), study.settings))
     claims = {f.id: f.claim for f in found}
     assert "does not paint it" in claims["shortcut:shortcut->sign"]
@@ -85,8 +93,22 @@ def test_auroc_at_equal_values_of_the_others_tells_the_sign_from_its_shortcut():
     assert np.isnan(conditional_auroc(activations, never)).all()
 
 
+def test_the_interval_and_p_of_an_exchange_are_those_of_two_samples():
+    rng = np.random.default_rng(7)
+    yes, no = rng.normal(0.5, 0.2, 80), rng.normal(0.4, 0.3, 50)
+    exchange = Exchange((np.arange(80), np.arange(50)), (yes[:, None], no[:, None]), np.zeros(0))
+    found = exchanged(exchange, 0, AuditSettings(resamples=5_000), np.random.default_rng(0))
+    welch = ttest_ind(yes, no, equal_var=False)
+    assert found.value == pytest.approx(yes.mean() - no.mean())
+    assert found.p == pytest.approx(welch.pvalue, rel=0.25, abs=0.004)
+    low, high = welch.confidence_interval()
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+    assert found.n == 130
+
+
 def test_donors_are_those_with_the_attribute_and_alone_those_with_nothing_else():
-    donors = Donors(np.zeros((5, 2)), np.array([[1, 0], [1, 1], [0, 0], [0, 1], [np.nan, 0]]))
+    labels = np.array([[1, 0], [1, 1], [0, 0], [0, 1], [np.nan, 0], [1, 0]])
+    donors = Donors(np.zeros((6, 2)), labels, np.array([7, 8, 9, 9, 7, 7]))  # the first and the last are of one patient
     assert donors.rows(0, 1, alone=False).tolist() == [0, 1]
     assert donors.rows(0, 1, alone=True).tolist() == [0]
     assert donors.rows(0, 0, alone=True).tolist() == [2]

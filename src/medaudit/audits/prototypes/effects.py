@@ -1,11 +1,12 @@
-"""The shortcut diagnosis: what painting one attribute in does to the others, by three moves.
+"""The shortcut diagnosis: what painting one attribute in does to the others, by three comparisons.
 
 The paper (2503.22782, 4.4) sets one prototype to its maximum, others fixed, and looks at eight images. Here it is
 measured, by the change of a judge's probability in images that show none of the attributes; what random other
-prototypes do is shown beside it. Two comparisons are added, both ours: the image's own noise is painted with the
-activations of donors that have an attribute, and of donors that have it not. Donors are training images (``total``), or
-labelled images that have no other attribute (``code``). Where two things mostly but not always went together only the
-first shows it; where the model has taken one for the other, the second does.
+prototypes do is shown beside it. Two comparisons are added, both ours: fresh noise is painted with the activations of
+donors that have an attribute, and of donors that have it not. Donors are training images (``total``), or labelled
+images that have no other attribute (``code``). Where two things mostly but not always went together only the first
+shows it; where the model has taken one for the other, the second does. From an image's own noise a small thing is
+hardly painted whatever the activations say: that noise knows that it was not there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ Judge = Callable[[np.ndarray], np.ndarray]
 
 _LEAST = 10  # images of each kind without which a stratum says nothing of an AUROC
 _ALIKE = 0.5  # a prototype that correlates more with the moved one is no random other one
-NULLS, DRAWS = 4, 4
+NULLS = 4
+DONORS = 256
+"""Of each kind, at most; fewer are painted several times, each from other noise."""
 _FEWEST = 5  # donors of a kind
 
 
@@ -47,25 +50,40 @@ class Carrier:
 
 
 @dataclass(frozen=True, eq=False)
+class Exchange:
+    """What was painted of donors that have an attribute, and of donors that have it not; a row a donor.
+
+    Donors are of different patients, so that they are what is drawn anew and exchanged.
+    """
+
+    donors: tuple[np.ndarray, np.ndarray]
+    """Rows (n1,) with, (n0,) without."""
+    judged: tuple[np.ndarray, np.ndarray]
+    """(n1, K), (n0, K): the judge's probabilities of their paintings; the mean where there are several."""
+    shown: np.ndarray
+    """The first 8 paintings with it (8, C, H, W)."""
+
+
+@dataclass(frozen=True, eq=False)
 class Effect:
-    """What painting an attribute in did to each image: differences of the judge's probabilities, (n, K) each."""
+    """What painting an attribute in did."""
 
     moved: int
     """The attribute that was painted in."""
-    total: np.ndarray
-    """Painted with activations of training images with it, less of training images without it; means of several."""
-    code: np.ndarray
-    """Painted with activations of labelled images with it and nothing else, less of such without any attribute."""
+    total: Exchange
+    """Of training images."""
+    code: Exchange
+    """Of labelled images that have nothing else."""
     direct: np.ndarray
-    """Painted with its carrier alone moved, less painted unmoved."""
+    """(n, K): the change in each image of its carrier alone moved, less painted unmoved; from the image's own noise."""
     null: np.ndarray
     """(n, K): of random other prototypes, each moved alone to its own 95th percentile, less unmoved; means of
     several.
     """
     reached: np.ndarray
     """(n,): the change of the carrier in the image painted by it alone, over what was asked for."""
-    painted: tuple[np.ndarray, np.ndarray, np.ndarray]
-    """The first 8 images (8, C, H, W) by total, code and direct."""
+    shown: np.ndarray
+    """The first 8 images (8, C, H, W) by direct."""
 
 
 def carriers(
@@ -130,38 +148,42 @@ class Donors:
     """(N, m)."""
     labels: np.ndarray
     """(N, K): 0, 1 or NaN."""
+    patients: np.ndarray
+    """(N,)."""
 
     def rows(self, attribute: int, value: int, alone: bool) -> np.ndarray:
-        """Return the donors with an attribute at ``value``; ``alone``: with all others at 0."""
+        """Return the donors with an attribute at ``value``, the first of each patient; ``alone``: all others at 0."""
         wanted = self.labels[:, attribute] == value
         if alone:
             wanted = wanted & (np.delete(self.labels, attribute, axis=1) == 0).all(axis=1)
-        return np.flatnonzero(wanted)
+        found = np.flatnonzero(wanted)
+        return found[np.sort(np.unique(self.patients[found], return_index=True)[1])]
 
 
 def effects(
     painter: Painter, judge: Judge, inverted: Inverted, activations: np.ndarray, training: Donors, labelled: Donors,
     carried: Sequence[Carrier], *, seed: int,
 ) -> list[Effect]:  # fmt: skip
-    """Return what painting each attribute into images of ``activations`` (n, m) does; their noise stays their own.
+    """Return what painting each attribute does; ``inverted`` and ``activations`` (n, m) are of images without any.
 
     An attribute that has too few donors, five with and five without, has no effect here.
     """
     ranges = Ranges.of(training.activations)
     own = judge(painter.paint(inverted.noise, activations))
     correlation = np.nan_to_num(np.corrcoef(training.activations, rowvar=False))
+    fresh = painter.noise(DONORS, seed)
     found = []
     for carrier in carried:
         k, j = carrier.attribute, carrier.prototype
         groups = [
-            [donors.rows(k, value, alone) for value in (1, 0)]
+            (donors.rows(k, 1, alone), donors.rows(k, 0, alone))
             for donors, alone in ((training, False), (labelled, True))
         ]  # fmt: skip
         if min(len(rows) for pair in groups for rows in pair) < _FEWEST:
             continue
         rng = np.random.default_rng((seed, k))
-        total, shown_total = _exchanged(painter, judge, inverted, training, groups[0], rng)
-        code, shown_code = _exchanged(painter, judge, inverted, labelled, groups[1], rng)
+        total = _exchanged(painter, judge, fresh, training, groups[0], rng)
+        code = _exchanged(painter, judge, fresh, labelled, groups[1], rng)
         alone_ = painter.paint(inverted.noise, ranges.moved(activations, j, carrier.target))
         others = np.flatnonzero(np.abs(correlation[j]) < _ALIKE)
         null = np.zeros_like(own)
@@ -171,24 +193,26 @@ def effects(
         asked = carrier.target - activations[:, j]
         got = painter.activations(alone_)[:, j] - activations[:, j]
         reached = np.divide(got, asked, out=np.full(len(got), np.nan), where=np.abs(asked) > 1e-6)
-        shown = (shown_total, shown_code, alone_[:8])
-        found.append(Effect(k, total, code, judge(alone_) - own, null, reached, shown))
+        found.append(Effect(k, total, code, judge(alone_) - own, null, reached, alone_[:8]))
     return found
 
 
 def _exchanged(
-    painter: Painter, judge: Judge, inverted: Inverted, donors: Donors, pair: Sequence[np.ndarray],
+    painter: Painter, judge: Judge, noise: np.ndarray, donors: Donors, pair: tuple[np.ndarray, np.ndarray],
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Return (n, K): painted as donors with, less as donors without, the mean of four draws; and the first images."""
-    n, found, shown = len(inverted.noise), [], None
-    for _ in range(DRAWS):
-        there = painter.paint(inverted.noise, donors.activations[rng.choice(pair[0], n)])
-        away = painter.paint(inverted.noise, donors.activations[rng.choice(pair[1], n)])
-        found.append(judge(there) - judge(away))
-        shown = there[:8] if shown is None else shown
+) -> Exchange:  # fmt: skip
+    """Return fresh noise painted as donors with and without; both sides use the same noise, each place its own."""
+    chosen, judged, shown = [], [], None
+    for rows in pair:
+        some = np.sort(rng.permutation(rows)[: len(noise)])
+        times = len(noise) // len(some)
+        at = np.tile(np.arange(len(some)), times)
+        painted = painter.paint(noise[: len(at)], donors.activations[some[at]])
+        judged.append(judge(painted).reshape(times, len(some), -1).mean(0))
+        chosen.append(some)
+        shown = painted[:8] if shown is None else shown
     assert shown is not None
-    return np.mean(found, axis=0), shown
+    return Exchange((chosen[0], chosen[1]), (judged[0], judged[1]), shown)
 
 
 def moved_at_random(ranges: Ranges, activations: np.ndarray, prototypes: np.ndarray) -> np.ndarray:

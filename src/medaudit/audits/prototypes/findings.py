@@ -53,12 +53,14 @@ def _why_not(result: Study, a: int, b: int) -> str:
             return f"{names[k]} has one value among the images that the judge is tried on."
         if m.judge_auroc[k] < _JUDGE:
             return f"The judge tells {names[k]} with an AUROC of {m.judge_auroc[k]:.2f} only; its word is not taken."
-    if not m.effects or len(np.unique(m.patients[m.start])) < s.min_patients:
-        n = len(np.unique(m.patients[m.start]))
-        return f"Only {n} patients have images without any of the attributes; {s.min_patients} are needed."
+    if (a, a, "total") not in result.change:
+        return f"{names[a]}: too few training images have it or not, or too few labelled ones show nothing else."
+    donors = min(len(side) for e in m.effects if e.moved == a for side in e.total.donors)
+    if donors < s.min_patients:
+        return (
+            f"Only {donors} patients have training images with {names[a]}, or without it; {s.min_patients} are needed."
+        )
     if not result.is_painted(a):
-        if (a, a, "total") not in result.change:
-            return f"{names[a]}: too few training images have it or not, or too few labelled ones show nothing else."
         own = result.change[a, a, "total"].value
         return (
             f"Moving {names[a]} does not paint it ({100 * own:+.0f} points of its own); so it can bring nothing along."

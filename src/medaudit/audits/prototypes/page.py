@@ -10,7 +10,7 @@ import numpy as np
 
 from medaudit import __version__
 from medaudit.audits.prototypes.codes import COMPONENTS, OWN, more
-from medaudit.audits.prototypes.effects import DRAWS
+from medaudit.audits.prototypes.effects import DONORS
 from medaudit.audits.prototypes.findings import cards
 from medaudit.audits.prototypes.study import KINDS, Study
 from medaudit.audits.prototypes.train_page import PATRONUS, as_picture
@@ -71,21 +71,23 @@ def _moved(result: Study, asked: Asked) -> Section:
     pictures = []
     start = [as_picture(np.asarray(asked.images[i], dtype=np.float32)) for i in m.start[:8]]
     for a, name in enumerate(m.attributes):
-        rows = [start, *[[as_picture(x) for x in part] for e in m.effects if e.moved == a for part in e.painted]]
+        rows = [[as_picture(x) for x in part] for e in m.effects if e.moved == a for part in
+                (e.total.shown, e.code.shown)]  # fmt: skip
+        rows += [start, *[[as_picture(x) for x in e.shown] for e in m.effects if e.moved == a]]
         carrier = result.carrier(a)
         note = "" if result.is_captured(a) else " (no prototype carries it: this is the best there is)"
         pictures.append(
             Picture(
                 gallery.tiles(rows, pixels=72),
-                f"Images without any attribute; below, {name} painted in by three moves",
-                f"{name}: before, total, code, and prototype {carrier.prototype} alone{note}",
+                f"{name} painted of donors, images without any attribute, and the same with its carrier moved",
+                f"{name}: total, code; before, and prototype {carrier.prototype} alone{note}",
             )
         )  # fmt: skip
     return Section(
         "What does it look like?",
-        "Above, images that show none of the attributes. Below, each painted again from its own noise: with the "
-        "activations of a training image that has an attribute; of a labelled image that has it and nothing else; and "
-        "with its carrier alone moved.",
+        "Fresh noise painted with the activations of training images that have an attribute, and of labelled images "
+        "that have it and nothing else. Below, images that show none of the attributes, and the same from their own "
+        "noise with its carrier alone moved.",
         pictures=pictures,
     )
 
@@ -120,7 +122,7 @@ def _changes(result: Study) -> Section:
             Table("Changes of probability",
                   ("Moved", "Judged", "Move", "Change (95 %)", "Random", "p", "Patients"), cells,
                   "lllrrrr", note="Random: the mean change when random other prototypes are moved alone in the same "
-                  "images. p: by exchange of donors with and without, before correction for the number of tests.")
+                  "images. p: by permutation of donors with and without, before correction for the number of tests.")
         ],
     )  # fmt: skip
 
@@ -288,15 +290,16 @@ def methods(result: Study, trained: Opened) -> str:
     s, m = result.settings, result.material
     return (
         f"The shortcut diagnosis of Patronus (arXiv 2503.22782, 4.4) as a test (medaudit {__version__}). For each "
-        f"attribute, {len(m.start)} images that show none of the attributes were painted again from their own noise: "
-        f"with the activations of {DRAWS} random training images that have it, less {DRAWS} that have it not (total, "
-        "ours); of labelled images that have it and no other, less such that have none (code, ours); and with its "
+        f"attribute, up to {DONORS} fresh noises were painted with the activations of training images that have it, "
+        "less the same noises with activations of such that have it not, one image a patient (total, ours); of "
+        "labelled images that have it and no other, less such that have none (code, ours). Beside these, "
+        f"{len(m.start)} images that show none of the attributes were painted again from their own noise with its "
         "carrier alone set to the 95th percentile of training images (direct; the 5th where the attribute lowers it), "
         "less unmoved. The carrier is the prototype that tells the attribute best beyond any other (AUROC at equal "
         "values of the others), chosen on half of the patients; the changed images are of the other half. Judged is "
-        f"total. Images were painted by {s.steps} steps of DDIM from their own noise, and attributes told by another "
-        "net, trained on images weighted so that no attribute predicts another. Intervals: patients drawn anew; p: "
-        "exchange of donors with and without, patients as a whole. Shortcut: adjusted p < 0.05, an interval above 0, "
+        f"total. Images were painted by {s.steps} steps of DDIM, and attributes told by another net, trained on images "
+        "weighted so that no attribute predicts another. Intervals: donors, of different patients, drawn anew; p: "
+        "permutation of which donors have the attribute. Shortcut: adjusted p < 0.05, an interval above 0, "
         f"and at least {100 * s.margin:g} points."
     )
 
@@ -307,7 +310,7 @@ def limits(result: Study) -> Sequence[str]:
         "One training of the model: another seed may carry an attribute that this one does not.",
         "A judge that is wrong on painted images, or that learned a cue of its own, would be believed.",
         "An effect is of the model, not of the disease: it says what the model has learned to paint together.",
-        "With a donor's activations all that they hold is exchanged; only differences between donors with and without "
+        "With a donor's activations all that they hold is painted; only differences between donors with and without "
         "count.",
         *(["The judge learned from few images; see its AUROC."] if (result.material.judge_auroc < 0.95).any() else []),
     ]

@@ -18,7 +18,7 @@ from medaudit.audits.prototypes.findings import cards, findings
 from medaudit.audits.prototypes.labels import attributes_of, two_valued
 from medaudit.audits.prototypes.page import page
 from medaudit.audits.prototypes.settings import AuditSettings, TrainSettings
-from medaudit.audits.prototypes.study import KINDS, Material, Study, study
+from medaudit.audits.prototypes.study import Material, Study, study
 from medaudit.audits.prototypes.train_run import PREPARED, Opened, open_trained, prepared, train_prototypes
 from medaudit.audits.prototypes.where import masks_of, pointed
 from medaudit.cohort import Cohort, split
@@ -90,7 +90,7 @@ def audit_prototypes(
         material = gather(trained, known, asked, names, settings, out)
         result = study(material, settings)
         answers = findings(result)
-        run.write_measurements(frame(result, asked))
+        run.write_measurements(frame(result, trained, asked))
         run.write_findings(answers)
         run.write_report(page(result, answers, trained, asked, run, time.perf_counter() - start))
         run.finish()
@@ -148,8 +148,8 @@ def gather(
     if len(start) >= 2:
         images = np.asarray(asked.images[start], dtype=np.float32)
         inverted = painter.invert(images, codes[start])
-        seen = Donors(training, _training_labels(trained, known, names, rows, judge_of))
-        labelled = Donors(codes[choosing], labels[choosing])
+        seen = Donors(training, _training_labels(trained, known, names, rows, judge_of), trained.patients[rows])
+        labelled = Donors(codes[choosing], labels[choosing], asked.patients[choosing])
         found = effects(painter, judge_of, inverted, codes[start], seen, labelled, carried, seed=settings.seed)
     if settings.drawn:
         prior = fit_prior(training, out / "prior", seed=settings.seed)
@@ -174,32 +174,43 @@ def gather(
             images = np.asarray(asked.images[shown], dtype=np.float32)
             where[a] = pointed(painter, images, asked.masks[shown, a], carrier.prototype, asked.patients[shown])
     return Material(
-        names, labels, asked.patients, codes, training, trained.patients[rows], start, carried, found, drawn,
+        names, labels, asked.patients, codes, training, trained.patients[rows], start, choosing, carried, found, drawn,
         judge_of(seen_images), judge_auroc, again, judge_of(repainted), where,
         {OWN: codes, COMPONENTS: components(seen_images, asked.images, codes.shape[1])}, apart,
     )  # fmt: skip
 
 
-def frame(result: Study, asked: Asked) -> pl.DataFrame:
-    """Return a row a changed image and moved attribute: changes of each attribute's probability by each kind of
-    move.
+def frame(result: Study, trained: Opened, asked: Asked) -> pl.DataFrame:
+    """Return a row a painting of a donor with or without an attribute, and a row an image whose carrier was moved.
+
+    ``move``: total, code or direct; ``case_id``: the donor's, or the image's; ``painted_NAME``: the judge's probability
+    of the painting, of a direct move its change; ``random_NAME``: the change by random other prototypes.
     """
     material = result.material
+    names = material.attributes
+    training = trained.table["case_id"].cast(pl.String).to_list()
+    of = {"total": [training[i] for i in trained.rows("train")], "code": [asked.case_ids[i] for i in material.choosing]}
     parts = []
     for effect in material.effects:
-        columns = {
-            f"{kind}_{name}": getattr(effect, kind)[:, k]
-            for k, name in enumerate(material.attributes)
-            for kind in KINDS
-        }
-        columns |= {f"random_{name}": effect.null[:, k] for k, name in enumerate(material.attributes)}
+        moved = names[effect.moved]
+        for move, ids in of.items():
+            exchange = getattr(effect, move)
+            for has, rows, told in zip((True, False), exchange.donors, exchange.judged, strict=True):
+                parts.append(
+                    pl.DataFrame(
+                        {"case_id": [ids[i] for i in rows], "move": move, "moved": moved, "has": has}
+                        | {f"painted_{name}": told[:, k] for k, name in enumerate(names)}
+                    )
+                )
         parts.append(
-            pl.DataFrame({"case_id": [asked.case_ids[i] for i in material.start], **columns}).with_columns(
-                moved=pl.lit(material.attributes[effect.moved]), reached=pl.Series(effect.reached),
-                prototype=pl.lit(result.carrier(effect.moved).prototype),
+            pl.DataFrame(
+                {"case_id": [asked.case_ids[i] for i in material.start], "move": "direct", "moved": moved, "has": True,
+                 "prototype": result.carrier(effect.moved).prototype, "reached": effect.reached}
+                | {f"painted_{name}": effect.direct[:, k] for k, name in enumerate(names)}
+                | {f"random_{name}": effect.null[:, k] for k, name in enumerate(names)}
             )
         )  # fmt: skip
-    return pl.concat(parts) if parts else pl.DataFrame({"case_id": []})
+    return pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame({"case_id": []})
 
 
 def _judge(trained, known, asked, names, choosing, settings, out):  # type: ignore[no-untyped-def]

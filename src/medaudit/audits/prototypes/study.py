@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from medaudit.audits.prototypes.codes import Told, told
-from medaudit.audits.prototypes.effects import Carrier, Effect
+from medaudit.audits.prototypes.effects import Carrier, Effect, Exchange
 from medaudit.audits.prototypes.settings import AuditSettings
 from medaudit.audits.prototypes.where import Pointed
 from medaudit.metrics.generation import GenerationScore
@@ -21,7 +21,7 @@ KINDS = ("total", "code", "direct")
 """The moves of :class:`~medaudit.audits.prototypes.effects.Effect`."""
 PAINTED = 0.5
 """The change of its own probability from which on a move is said to paint an attribute; ours."""
-_FLIPS = 10_000
+_PERMUTED = 1_999
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,8 @@ class Material:
     """(N,): codes of theirs."""
     start: np.ndarray
     """Rows of the images that were changed: none of them shows any attribute."""
+    choosing: np.ndarray
+    """Rows of the labelled images that carriers were chosen on, and that donors of ``code`` are of."""
     carried: list[Carrier]
     effects: list[Effect]
     drawn: np.ndarray
@@ -103,7 +105,11 @@ def study(material: Material, settings: AuditSettings) -> Study:
     k = len(material.attributes)
     captured = [_captured(material, a) for a in range(k)]
     change = {
-        (effect.moved, b, kind): changed(effect, kind, b, material.patients[material.start], settings, rng)
+        (effect.moved, b, kind): (
+            moved_alone(effect, b, material.patients[material.start], settings)
+            if kind == "direct"
+            else exchanged(getattr(effect, kind), b, settings, rng)
+        )
         for effect in material.effects
         for b in range(k)
         for kind in KINDS
@@ -121,29 +127,50 @@ def study(material: Material, settings: AuditSettings) -> Study:
     return Study(settings, material, captured, change, screen, amplified, decided, located, known)
 
 
-def changed(
-    effect: Effect, kind: str, attribute: int, patients: np.ndarray, settings: AuditSettings, rng: np.random.Generator
-) -> Estimate:
-    """Return the mean change of an attribute's probability, with its interval and p.
+def exchanged(exchange: Exchange, attribute: int, settings: AuditSettings, rng: np.random.Generator) -> Estimate:
+    """Return the judge's mean probability of paintings of donors with, less of donors without.
 
-    p is of a test by exchange: were it nothing whether a donor has the attribute, each image's difference would as
-    likely have the other sign; patients are turned as a whole. A prototype moved alone has no p: whether it does more
-    than others do is a question over prototypes, and there are few.
+    The interval by donors of each kind drawn anew. p by permutation of who has the attribute, of the difference over
+    its standard error: were it nothing to what is painted, all donors would be alike.
     """
-    values = getattr(effect, kind)[:, attribute]
+    yes, no = (side[:, attribute] for side in exchange.judged)
+    values, n = np.concatenate([yes, no]), len(yes)
+    draws = [
+        side[rng.integers(0, len(side), (settings.resamples, len(side)))].mean(1) for side in (yes, no)
+    ]  # fmt: skip
+    low, low_90, high_90, high = (float(x) for x in np.quantile(draws[0] - draws[1], (0.025, 0.05, 0.95, 0.975)))
+    orders = rng.permuted(np.tile(np.arange(len(values)), (_PERMUTED, 1)), axis=1)
+    shuffled = values[np.concatenate([np.arange(len(values))[None], orders])]
+    found = np.abs(_studentised(shuffled[:, :n], shuffled[:, n:]))
+    p = float((found >= found[0] - 1e-12).mean())
+    return Estimate(
+        "change of probability", float(yes.mean() - no.mean()), low, high, p=p, n=len(values),
+        method=f"donors drawn anew {settings.resamples:,} times; p by permutation",
+        extra={"random": math.nan, "low_90": low_90, "high_90": high_90, "with": float(yes.mean()),
+               "without": float(no.mean())},
+    )  # fmt: skip
+
+
+def _studentised(yes: np.ndarray, no: np.ndarray) -> np.ndarray:
+    """Return each row's difference of means over its standard error (Welch)."""
+    error = np.sqrt(yes.var(1, ddof=1) / yes.shape[1] + no.var(1, ddof=1) / no.shape[1])
+    return (yes.mean(1) - no.mean(1)) / np.maximum(error, 1e-9)
+
+
+def moved_alone(effect: Effect, attribute: int, patients: np.ndarray, settings: AuditSettings) -> Estimate:
+    """Return the mean change by the carrier alone, with its interval by patients drawn anew.
+
+    Without a p: whether a prototype does more than others do is a question over prototypes, and there are few.
+    """
+    values = effect.direct[:, attribute]
     code, weights = patient_weights(patients, settings.resamples, settings.seed)
     cases = weights[:, code]
     draws = (cases @ values) / np.maximum(cases.sum(1), 1)
     low, low_90, high_90, high = (float(x) for x in np.quantile(draws, (0.025, 0.05, 0.95, 0.975)))
-    by_patient = np.bincount(code, weights=values)
-    signs = rng.choice([-1.0, 1.0], size=(_FLIPS, len(by_patient)))
-    p = (1 + int((np.abs(signs @ by_patient) >= abs(by_patient.sum()) - 1e-12).sum())) / (_FLIPS + 1)
-    random = float(effect.null[:, attribute].mean()) if kind == "direct" else math.nan
     return Estimate(
-        "change of probability", float(values.mean()), low, high,
-        p=math.nan if kind == "direct" else p, n=len(np.unique(code)),
-        method=f"patients drawn anew {settings.resamples:,} times; p by exchange",
-        extra={"random": random, "low_90": low_90, "high_90": high_90, "images": float(len(values))},
+        "change of probability", float(values.mean()), low, high, n=len(np.unique(code)),
+        method=f"patients drawn anew {settings.resamples:,} times",
+        extra={"random": float(effect.null[:, attribute].mean()), "low_90": low_90, "high_90": high_90},
     )  # fmt: skip
 
 

@@ -109,7 +109,7 @@ _SMALL = EncoderShape(features=(24, 48, 64), kernels=(3, 3, 3), strides=(2, 1, 1
 PRESETS: dict[str, PrototypeRecipe] = {
     "cpu-tiny": PrototypeRecipe(
         _SMALL, UNetShape(channels=1, width=16, multipliers=(1, 2, 2), blocks=1, conditions=32, embedding=64),
-        side=16, steps=1_200, batch_size=48,
+        side=16, steps=2_000, batch_size=48,
     ),
     "cpu-small": PrototypeRecipe(
         EncoderShape(prototypes=32),
