@@ -60,6 +60,8 @@ class Exchange:
     """Rows (n1,) with, (n0,) without."""
     judged: tuple[np.ndarray, np.ndarray]
     """(n1, K), (n0, K): the judge's probabilities of their paintings; the mean where there are several."""
+    strata: tuple[np.ndarray, np.ndarray]
+    """(n1,), (n0,): donors of one number have the same other attributes."""
     shown: np.ndarray
     """The first 8 paintings with it (8, C, H, W)."""
 
@@ -159,6 +161,26 @@ class Donors:
         found = np.flatnonzero(wanted)
         return found[np.sort(np.unique(self.patients[found], return_index=True)[1])]
 
+    def drawn(
+        self, rows: np.ndarray, attribute: int, most: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Return up to ``most`` of the rows, and the stratum of each: its other attributes.
+
+        Strata come as often as among all rows: which donors were drawn then adds no association that the training
+        images do not have.
+        """
+        others = np.nan_to_num(np.delete(self.labels[rows], attribute, axis=1), nan=-1.0)
+        stratum = np.unique(others, axis=0, return_inverse=True)[1].ravel()
+        if len(rows) <= most:
+            return rows, stratum
+        share = most * np.bincount(stratum) / len(rows)
+        count = np.floor(share).astype(int)
+        count[np.argsort(count - share, kind="stable")[: most - count.sum()]] += 1
+        chosen = np.sort(
+            np.concatenate([rng.permutation(np.flatnonzero(stratum == s))[:n] for s, n in enumerate(count)])
+        )
+        return rows[chosen], stratum[chosen]
+
 
 def effects(
     painter: Painter, judge: Judge, inverted: Inverted, activations: np.ndarray, training: Donors, labelled: Donors,
@@ -182,8 +204,8 @@ def effects(
         if min(len(rows) for pair in groups for rows in pair) < _FEWEST:
             continue
         rng = np.random.default_rng((seed, k))
-        total = _exchanged(painter, judge, fresh, training, groups[0], rng)
-        code = _exchanged(painter, judge, fresh, labelled, groups[1], rng)
+        total = _exchanged(painter, judge, fresh, training, groups[0], k, rng)
+        code = _exchanged(painter, judge, fresh, labelled, groups[1], k, rng)
         alone_ = painter.paint(inverted.noise, ranges.moved(activations, j, carrier.target))
         others = np.flatnonzero(np.abs(correlation[j]) < _ALIKE)
         null = np.zeros_like(own)
@@ -199,20 +221,21 @@ def effects(
 
 def _exchanged(
     painter: Painter, judge: Judge, noise: np.ndarray, donors: Donors, pair: tuple[np.ndarray, np.ndarray],
-    rng: np.random.Generator,
+    attribute: int, rng: np.random.Generator,
 ) -> Exchange:  # fmt: skip
     """Return fresh noise painted as donors with and without; both sides use the same noise, each place its own."""
-    chosen, judged, shown = [], [], None
+    chosen, strata, judged, shown = [], [], [], None
     for rows in pair:
-        some = np.sort(rng.permutation(rows)[: len(noise)])
+        some, stratum = donors.drawn(rows, attribute, len(noise), rng)
         times = len(noise) // len(some)
         at = np.tile(np.arange(len(some)), times)
         painted = painter.paint(noise[: len(at)], donors.activations[some[at]])
         judged.append(judge(painted).reshape(times, len(some), -1).mean(0))
         chosen.append(some)
+        strata.append(stratum)
         shown = painted[:8] if shown is None else shown
     assert shown is not None
-    return Exchange((chosen[0], chosen[1]), (judged[0], judged[1]), shown)
+    return Exchange((chosen[0], chosen[1]), (judged[0], judged[1]), (strata[0], strata[1]), shown)
 
 
 def moved_at_random(ranges: Ranges, activations: np.ndarray, prototypes: np.ndarray) -> np.ndarray:

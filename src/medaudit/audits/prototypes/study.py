@@ -130,14 +130,14 @@ def study(material: Material, settings: AuditSettings) -> Study:
 def exchanged(exchange: Exchange, attribute: int, settings: AuditSettings, rng: np.random.Generator) -> Estimate:
     """Return the judge's mean probability of paintings of donors with, less of donors without.
 
-    The interval by donors of each kind drawn anew. p by permutation of who has the attribute, of the difference over
-    its standard error: were it nothing to what is painted, all donors would be alike.
+    The interval by donors drawn anew among those of the same other attributes: of this model and its training images.
+    p by permutation of who has the attribute, of the difference over its standard error: were it nothing to what is
+    painted, all donors would be alike. Permutations do not keep the strata, so that p is rather too large.
     """
     yes, no = (side[:, attribute] for side in exchange.judged)
     values, n = np.concatenate([yes, no]), len(yes)
-    draws = [
-        side[rng.integers(0, len(side), (settings.resamples, len(side)))].mean(1) for side in (yes, no)
-    ]  # fmt: skip
+    draws = [_drawn_anew(side, stratum, settings.resamples, rng)
+             for side, stratum in zip((yes, no), exchange.strata, strict=True)]  # fmt: skip
     low, low_90, high_90, high = (float(x) for x in np.quantile(draws[0] - draws[1], (0.025, 0.05, 0.95, 0.975)))
     orders = rng.permuted(np.tile(np.arange(len(values)), (_PERMUTED, 1)), axis=1)
     shuffled = values[np.concatenate([np.arange(len(values))[None], orders])]
@@ -145,10 +145,19 @@ def exchanged(exchange: Exchange, attribute: int, settings: AuditSettings, rng: 
     p = float((found >= found[0] - 1e-12).mean())
     return Estimate(
         "change of probability", float(yes.mean() - no.mean()), low, high, p=p, n=len(values),
-        method=f"donors drawn anew {settings.resamples:,} times; p by permutation",
+        method=f"donors drawn anew {settings.resamples:,} times within strata; p by permutation",
         extra={"random": math.nan, "low_90": low_90, "high_90": high_90, "with": float(yes.mean()),
                "without": float(no.mean())},
     )  # fmt: skip
+
+
+def _drawn_anew(values: np.ndarray, strata: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (B,) means of values drawn anew within strata."""
+    total = np.zeros(resamples)
+    for s in np.unique(strata):
+        some = values[strata == s]
+        total += some[rng.integers(0, len(some), (resamples, len(some)))].sum(1)
+    return total / len(values)
 
 
 def _studentised(yes: np.ndarray, no: np.ndarray) -> np.ndarray:
