@@ -31,6 +31,10 @@ BENCHMARKS = {
     "ood_metrics": [],
     "uncertainty_scores": [],
     "slug": [],
+    "prototype_diffusion": [],
+    "latent_codes": [],
+    "graph_layers": [],
+    "graph_edit": ["--peers", "20", "--budget", "5"],
     "review": [],
 }
 
