@@ -29,6 +29,21 @@ def model(tmp_path_factory):
         "def rule(graphs):\n    return has_cycle\n"
         "def broken(graphs):\n    raise KeyError('weights')\n"
         "def number(graphs):\n    return 3\n"
+        "def large(graphs):\n    return lambda graph: graph.n > 12\n"
+        "def third(graphs):\n    return lambda graph: 2\n"
+        "def always(graphs):\n    return lambda graph: 0\n"
+        "def fails(graphs):\n"
+        "    import torch\n"
+        "    class Net(torch.nn.Module):\n"
+        "        def forward(self, x, edge_index, batch):\n"
+        "            return x @ torch.zeros(99, 2)\n"
+        "    return Net()\n"
+        "def narrow(graphs):\n"
+        "    import torch\n"
+        "    class Net(torch.nn.Module):\n"
+        "        def forward(self, x, edge_index, batch):\n"
+        "            return x.new_zeros(int(batch.max()) + 1, 3)\n"
+        "    return Net()\n"
     )
     return path
 
@@ -49,7 +64,10 @@ def test_a_users_rule_is_explained_and_the_run_is_the_same_again(call, model, tm
     assert (tmp_path / "run" / "report.html").read_text().count("<img") >= 1
     first = (tmp_path / "run" / "findings.json").read_bytes()
     (tmp_path / "run" / "findings.json").unlink()
+    found = tmp_path / "run" / "counterfactuals" / "instance.npz"
+    made = found.stat().st_mtime_ns
     assert call(*words, "--quiet")[0] == 0
+    assert found.stat().st_mtime_ns == made  # what was found is read, not looked for anew
     assert (tmp_path / "run" / "findings.json").read_bytes() == first
 
 
@@ -89,8 +107,16 @@ def test_a_trained_classifier_is_walked_beside_the_papers_baselines_and_can_be_a
         ("--simulate tree-cycles --target ring", 2, "no such class; there are"),
         ("--simulate tree-cycles --largest 5", 2, "no graph has 5 nodes or fewer"),
         ("--simulate tree-cycles --size 60 --steps 10 --classifier-steps 10", 1, "the autoencoder rebuilds edges with"),
-        ("--simulate tree-cycles --size 60 --classifier MODEL:rule --method walk --baseline none --steps 10", 1,
-         "rebuilds edges"),
+        ("--simulate tree-cycles --size 60 --classifier MODEL:rule --method walk --baseline none --steps 10", 2,
+         "no gradients, which a walk needs"),
+        ("--simulate tree-cycles --size 60 --classifier MODEL:rule --baseline paper --steps 10", 2, "no gradients"),
+        ("--simulate tree-cycles --classifier MODEL:fails", 1, "MODEL:fails failed on these graphs: RuntimeError"),
+        ("--simulate tree-cycles --classifier MODEL:narrow", 1, "of shape .* expected finite numbers of shape"),
+        ("--simulate tree-cycles --classifier MODEL:third", 1, "the rule says 2 of graph .*; expected a class, 0 to 1"),
+        ("--simulate tree-cycles --classifier MODEL:always --target tree --method search --baseline none", 1,
+         "already: nothing is left to be led there"),
+        ("--simulate tree-cycles --chemistry", 2, "expected elements"),
+        ("--simulate tree-cycles --freeze 0,99", 2, "--freeze 0,99: expected nodes from 0 to"),
         ("--simulate tree-cycles --classifier nowhere.py:load", 1, "nowhere.py: no such file"),
         ("--simulate tree-cycles --classifier MODEL:load", 2, "has no 'load'"),
         ("--simulate tree-cycles --classifier MODEL:broken", 1, "failed: KeyError"),
@@ -106,5 +132,5 @@ def test_a_mistake_is_one_clear_line(call, model, tmp_path, words, code, message
              for word in words.split()]  # fmt: skip
     found, said = call("counterfactuals", *asked, "--quiet", "--out", tmp_path / "out")
     assert found == code, said.err
-    assert re.search(message, said.err)
+    assert re.search(message.replace("MODEL", re.escape(str(model))), said.err)
     assert len(said.err.strip().splitlines()) == 1

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from medaudit.cohort.graphs import Graph
-from medaudit.explanation.counterfactuals.black_box import EdgeScoreBox, RuleBox
-from medaudit.explanation.counterfactuals.minimal import minimal
+from medaudit.errors import DataError
+from medaudit.explanation.counterfactuals.black_box import CheckedBox, EdgeScoreBox, RuleBox
+from medaudit.explanation.counterfactuals.minimal import judged, minimal
 from medaudit.explanation.counterfactuals.slots import (
     EMPTY,
     Constraints,
@@ -14,6 +15,7 @@ from medaudit.explanation.counterfactuals.slots import (
     reversible,
     taken_back,
     transferred,
+    unedited,
 )
 
 
@@ -127,3 +129,44 @@ def test_minimal_means_that_no_single_edit_can_be_spared():
     assert edits_between(a, end) == [("edge", 0, 1), ("edge", 2, 3)]
     _, least = minimal(box, a, b, 1, most=1)
     assert not least
+
+
+def test_numbers_that_no_edit_touches_stay_as_they_are():
+    a = Slots.of(Graph.of("a", [0, 1, 0], [(0, 1), (1, 2)], weights=[1.0, 2.0], features=[[1.0], [2.0], [3.0]]))
+    b = Slots.of(Graph.of("b", [0, 0, 0], [(0, 1), (0, 2)], weights=[7.0, 8.0], features=[[4.0], [5.0], [6.0]]))
+    found = unedited(a, b)
+    assert edits_between(b, found) == []
+    assert found.features.ravel().tolist() == [1.0, 5.0, 3.0]  # the node of another kind has its own
+    assert (found.weights[0, 1], found.weights[0, 2], found.weights[1, 2]) == (1.0, 8.0, 0.0)
+
+
+def test_a_rule_that_says_true_or_false_says_a_class():
+    box = RuleBox(lambda graph: graph.n > 2)
+    graphs = [Graph.of("small", [0, 0], []), Graph.of("large", [0, 0, 0], [])]
+    assert box.probabilities(graphs).tolist() == [[1, 0], [0, 1]]
+    for odd in (2, -1, "tree", 0.0):
+        with pytest.raises(DataError, match="of graph small; expected a class, 0 to 1"):
+            RuleBox(lambda graph, odd=odd: odd).probabilities(graphs)
+
+
+class Odd:
+    def __init__(self, told):
+        self.told = told
+
+    def probabilities(self, graphs):
+        return self.told
+
+    def logits(self, batch):
+        return self.told
+
+
+@pytest.mark.parametrize("told", [np.zeros(1), np.zeros((1, 3)), np.array([[np.nan, 1.0]]), np.array([["a", "b"]])])
+def test_what_a_users_classifier_may_not_say_is_one_clear_error(told):
+    box = CheckedBox(Odd(told), "model.py:load", 2)
+    with pytest.raises(DataError, match=r"load says .* a column for each class"):
+        box.probabilities([Graph.of("g", [0], [])])
+
+
+def test_of_nothing_a_classifier_is_not_asked():
+    nothing = Slots(np.full(2, EMPTY), np.zeros((2, 2), dtype=int))
+    assert np.isnan(judged(Odd(None), [nothing])).all()

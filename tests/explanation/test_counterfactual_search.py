@@ -9,10 +9,11 @@ import torch
 
 from medaudit.cohort.graphs import Graph, Graphs
 from medaudit.datasets.graphs import connectomes, simulate
-from medaudit.errors import UsageError
+from medaudit.errors import DataError, UsageError
 from medaudit.explanation.counterfactuals.black_box import DenseBox, EdgeScoreBox, RuleBox
 from medaudit.explanation.counterfactuals.explain import How, explain, targets_of
 from medaudit.explanation.counterfactuals.search import Search
+from medaudit.explanation.counterfactuals.slots import Constraints
 from medaudit.explanation.counterfactuals.traversal import Walk, published_walk, walk
 from medaudit.networks.graphs.batch import GraphChannels
 from medaudit.networks.graphs.classifiers import GIN, MessageShape
@@ -100,6 +101,8 @@ def test_a_walk_does_not_depend_on_the_others(of):
     np.testing.assert_allclose(alone[0].z, together[2].z, atol=1e-4)
     assert alone[0].flipped == together[2].flipped
     assert len(alone[0].proposals) == len(together[2].proposals) == (6 if of is walk else 1)
+    for one, other in zip(alone[0].proposals, together[2].proposals, strict=True):
+        assert one.key() == other.key()
 
 
 def test_a_flip_is_the_word_of_the_classifier_on_the_hard_graph():
@@ -131,3 +134,106 @@ def test_a_classifier_without_gradients_leads_no_walk():
         explain(graphs, [0, 1], box, None, known, 8, How("walk"))
     with pytest.raises(UsageError, match="3 classes; say which"):
         targets_of(np.zeros(2, dtype=int), 3)
+
+
+class FirstThenSecond:
+    """Says class 0 when it is asked first, then class 1, never class 2."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def logits(self, batch):
+        lead = 0 * batch.adjacency.sum((1, 2, 3)) + 0 * batch.exists.sum((1, 2))
+        self.asked += 1
+        return torch.stack([lead + (self.asked == 1), lead + 0.5, lead], dim=1)
+
+
+def test_what_a_graph_draws_at_its_end_does_not_depend_on_who_still_walks():
+    # The first is at its target at the second step, when numbers are drawn; the second too, or never: were they drawn
+    # for who is done as well, the first's decodes at the end would be others.
+    vae, _ = nets()
+    graphs = some_graphs(2)
+    how = Walk(steps=6, decodes=8, tau=5.0)
+    one, other = (walk(vae, FirstThenSecond(), graphs, [1, aim], 8, how) for aim in (1, 2))
+    assert (one[0].steps, one[1].steps, other[0].steps, other[1].steps) == (1, 1, 1, 6)
+    assert [slots.key() for slots in one[0].proposals] == [slots.key() for slots in other[0].proposals]
+
+
+def test_frozen_nodes_take_no_place_of_edits_that_may_be():
+    # All gains but one are between frozen nodes, and more than are tried.
+    rng = np.random.default_rng(0)
+    weights = np.zeros((12, 12))
+    weights[:10, :10] = 5 + rng.random((10, 10))
+    weights[10, 11] = weights[11, 10] = 2.0
+    weights = np.triu(weights, 1) + np.triu(weights, 1).T
+    graph = Graph.of("g", np.zeros(12), [])
+    known = Graphs("set", (graph,), np.array([0]), ("a", "b"), matched=True)
+    how = How("search", search=Search(tried=4), rules=Constraints(freeze=tuple(range(10))))
+    (found,) = explain([graph], [1], EdgeScoreBox(-1.0, weights), None, known, 12, how)
+    assert found.found.edges.tolist() == [[10, 11]]
+
+
+def test_a_graph_without_an_edit_is_no_counterfactual_whatever_a_decoder_says_of_its_numbers():
+    channels = GraphChannels(1, 1, 1)
+    torch.manual_seed(0)
+    vae = StrongVAE(channels, StrongShape(width=16, layers=2, latent=4, noise=2)).eval()
+    graphs = [Graph.of(f"g{k}", [0] * 4, [(0, 1), (1, 2)], features=np.full((4, 1), 50.0)) for k in range(3)]
+    known = Graphs("set", tuple(graphs), np.array([0, 1, 0]), ("a", "b"))
+
+    class Mean:
+        """Class 1 where the numbers of nodes are small, as a decoder's are."""
+
+        def probabilities(self, some):
+            low = np.array([graph.features.mean() < 25 for graph in some], dtype=float)
+            return np.stack([1 - low, low], axis=1)
+
+        def logits(self, batch):
+            low = 25 - batch.numbers.sum((1, 2)) / batch.counts.clamp(min=1)
+            return torch.stack([-low, low], dim=1)
+
+    found = explain(graphs, [1, 1, 1], Mean(), vae, known, 4, How("walk", walk=Walk(steps=3)))
+    for one in found:
+        assert not one.flips or one.edits > 0
+
+
+def test_nodes_of_a_matched_set_are_the_same_in_what_the_papers_methods_propose():
+    vae, box = nets(2)
+    rng = np.random.default_rng(0)
+    graphs = []
+    for k in range(6):
+        upper = np.triu((rng.random((7, 7)) < 0.4) * rng.integers(1, 3, (7, 7)), 1)
+        graphs.append(Graph.from_matrix(f"m{k}", rng.integers(0, 2, 7), upper + upper.T))
+    known = Graphs("set", tuple(graphs), np.arange(6) % 2, ("a", "b"), ("x", "y"), ("s", "d"), matched=True)
+    targets = targets_of(box.probabilities(graphs).argmax(1), 2)
+    for method in ("paper", "random", "nearest", "mean"):
+        found = explain(graphs, targets, box, vae, known, 7, How(method, published_steps=4))
+        assert all(one.found is not None and one.found.n == 7 for one in found), method
+
+
+def test_an_edge_that_changes_its_kind_keeps_its_weight():
+    # Class 1: the edge is of kind 1 and as heavy as it was.
+    def rule(graph):
+        return int(len(graph.edges) == 2 and graph.edge_kinds[0] == 1 and graph.weights[0] == 9.0)
+
+    graph = Graph.of("g", [0, 0, 0], [(0, 1), (1, 2)], [0, 0], weights=[9.0, 1.0])
+    known = Graphs("set", (graph,), np.array([0]), ("a", "b"), edge_kinds=("s", "d"))
+    (found,) = explain([graph], [1], RuleBox(rule), None, known, 3, How("search"))
+    assert (found.flips, found.edits) == (True, 1)
+
+
+def test_without_a_graph_of_the_target_there_is_nothing_near_it():
+    vae, box = nets()
+    graphs = some_graphs(4)
+    known = Graphs("set", tuple(graphs), np.zeros(4, dtype=int), ("a", "b"), ("x", "y"), ("s", "d"))
+    for method in ("nearest", "mean"):
+        with pytest.raises(DataError, match="no training graph is of the class"):
+            explain(graphs, [1] * 4, box, vae, known, 8, How(method))
+
+
+def test_both_needs_no_autoencoder_where_no_gradient_could_lead_a_walk():
+    world = simulate.tree_cycles(20, seed=0, nodes=(8, 11), cycles=(1, 1))
+    box = RuleBox(world.oracle)
+    some = world.graphs.graphs[:2]
+    targets = targets_of(box.probabilities(some).argmax(1), 2)
+    found = explain(some, targets, box, None, world.graphs, 11, How("both"))
+    assert all(one.flips and one.by in ("search", "instance") for one in found)

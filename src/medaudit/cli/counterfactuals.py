@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,8 +94,9 @@ def counterfactuals(
     from medaudit.cli import show
 
     found = _graphs(graphs, dataset, data, simulate, size, label, seed)
-    box, box_id = (None, "") if classifier is None else _classifier(classifier, found)
-    result = audit_counterfactuals(found, settings, out=out, box=box, box_id=box_id, progress=not quiet)
+    opens = None if classifier is None else _classifier(classifier)
+    all_kinds = classifier is not None and ".py:" in classifier
+    result = audit_counterfactuals(found, settings, out=out, opens=opens, all_kinds=all_kinds, progress=not quiet)
     first = [f for f in result.findings if f.id in ("flips", "plausible") or f.id.startswith("shortcut:")]
     show.findings(result.findings, out=out, json=json, quiet=quiet, first=first)
 
@@ -122,11 +124,11 @@ def _graphs(
     return read_folder(folder, label=label)
 
 
-def _classifier(where: str, graphs: Any) -> tuple[Any, str]:
-    """Return the user's classifier as a black box, and what tells it from another."""
+def _classifier(where: str) -> Any:
+    """Return what opens the user's classifier, given the graphs that are left."""
     from medaudit.explanation.counterfactuals.user_model import open_classifier
 
-    return open_classifier(where, graphs)
+    return partial(open_classifier, where)
 
 
 def _nodes(text: str | None) -> tuple[int, ...]:

@@ -82,10 +82,11 @@ def _duplicates(result: Study) -> Draft:
 def _classifier(result: Study) -> Draft:
     e = result.material.classifier
     chance = 1 / len(result.material.graphs.classes)
+    seen = "; whether it has seen them, its maker knows" if result.material.users else ""
     if np.isnan(e.low):
         answer: tuple[Verdict, str] = "insufficient", "No held-out graph has a known class."
     elif e.low > chance:
-        answer = "supported", f"The classifier tells held-out graphs better than chance: {_said(e)}."
+        answer = "supported", f"The classifier tells held-out graphs better than chance: {_said(e)}{seen}."
     elif e.high < chance + _ABOVE:
         answer = "refuted", f"The classifier tells held-out graphs no better than chance: {_said(e)}; explain another."
     else:
@@ -99,6 +100,8 @@ def _rebuilds(result: Study) -> Draft:
     e = Estimate("F1 of edges", float(r.edge_f1.mean()), n=len(r.edge_f1), extra={"base": float(r.base_f1.mean())})
     said = (f"F1 of edges {r.edge_f1.mean():.2f} where a guess has {r.base_f1.mean():.2f}, "
             f"{100 * r.exact.mean():.0f} % of graphs exactly")  # fmt: skip
+    if len(stays := result.material.stays):
+        said += f"; of {len(stays)} explained graphs {int((~stays).sum())} change their predicted class by that alone"
     answer: tuple[Verdict, str] = (
         ("supported", f"The autoencoder rebuilds held-out graphs: {said}.") if r.passes
         else ("refuted", f"The autoencoder hardly rebuilds held-out graphs: {said}.")
@@ -112,7 +115,7 @@ def _flips(result: Study) -> Draft:
         f"{100 * e.value:.0f} % ({100 * e.low:.0f} to {100 * e.high:.0f}) of graphs, by the classifier on hard graphs"
     )
     if e.n < result.settings.min_graphs:
-        why = f"Only {e.n} graphs were explained; {result.settings.min_graphs} are needed."
+        why = f"Graphs of {e.n} patients only were explained; {result.settings.min_graphs} are needed."
         return insufficient("flips", "Do counterfactuals flip the prediction?", why, {}, e.n)
     if e.low >= _FLIPS - 0.1 and e.value >= _FLIPS:
         answer: tuple[Verdict, str] = "supported", f"The counterfactuals flip the prediction: {said}."
@@ -132,7 +135,8 @@ def _minimal(result: Study) -> Draft:
     if not flips.any():
         answer: tuple[Verdict, str] = "insufficient", "There is no counterfactual to ask it of."
     elif least[flips].all():
-        answer = "supported", "No single edit of any counterfactual can be taken back without losing the flip."
+        lost = "the flip or its possible valences" if result.settings.chemistry else "the flip"
+        answer = "supported", f"No single edit of any counterfactual can be taken back without losing {lost}."
     else:
         answer = (
             "refuted",
@@ -143,7 +147,10 @@ def _minimal(result: Study) -> Draft:
 
 def _nearer(result: Study, name: str, e: Estimate) -> Draft:
     method = next(iter(result.material.made))
-    said = f"{e.value:+.1f} edits ({e.low:+.1f} to {e.high:+.1f}), {e.n} patients where both flip"
+    said = (
+        f"{e.value:+.1f} edits ({e.low:+.1f} to {e.high:+.1f}; upper bounds of the distance), {e.n} patients where "
+        "both flip"
+    )
 
     def judge(adjusted: Estimate) -> tuple[Verdict, str]:
         if e.n < result.settings.min_graphs:
@@ -170,9 +177,13 @@ def _plausible(result: Study) -> Draft:
     what, one = told[worst]
     e = Estimate(f"MMD² of {one.descriptor}", one.value, p=float(one.p), n=one.n, method="p by permutation")
     groups = {f"{w}: {d.descriptor}": {"MMD²": d.value, "p": d.p} for w, some in result.apart for d in some}
+    # Where real graphs that were held out differ as well, the difference is not the counterfactuals' alone.
+    real = [d.p for w, some in result.apart for d in some
+            if w == what.replace("counterfactuals", "held-out graphs") and d.descriptor == one.descriptor]  # fmt: skip
+    beside = f"; held-out real graphs: p {real[0]:.3f}" if real else "; there are too few held-out real graphs beside"
     answer: tuple[Verdict, str] = (
         ("refuted", f"They differ from real graphs of the class in {one.descriptor} ({what}, adjusted p "
-         f"{adjusted[worst]:.3f}).")
+         f"{adjusted[worst]:.3f}{beside}).")
         if adjusted[worst] < 0.05 else
         ("insufficient", f"None of {len(told)} comparisons tells them from real graphs (least adjusted p "
          f"{adjusted[worst]:.2f}); that does not prove them real.")

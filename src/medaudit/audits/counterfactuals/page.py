@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.counterfactuals.study import Study
+from medaudit.audits.counterfactuals.study import Made, Study
+from medaudit.datasets.graphs.molecules import valence_ok
 from medaudit.explanation.counterfactuals.explain import Counterfactual
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
 from medaudit.report.graph_drawing import graph_change, layout
@@ -82,7 +83,7 @@ def _pairs(result: Study) -> Section:
     return Section(
         "What changes?",
         "Pairs from the nearest counterfactual to the farthest, down the left, then the right: a graph, and what the "
-        "classifier must see to call it otherwise. Red and broken goes, blue comes, grey stays.",
+        "classifier must see to call it otherwise. Red and broken goes, blue comes or is of another kind, grey stays.",
         pictures=[Picture(gallery.tiles(sheet, pixels=_PIXELS), "Graphs, and the same with the edits drawn")],
         tables=[
             Table("The same pairs", ("Graph", "Predicted", "Then", "Probability", "Edit distance",
@@ -98,14 +99,15 @@ def _methods(result: Study) -> Section:
         flips = made.flips
         cells.append(
             (name, numerals.with_interval(100 * e.value, 100 * e.low, 100 * e.high, "%"), _mean(made.lower),
-             _mean(made.upper), numerals.percent(float(np.mean([o.minimal for o in made.found])), 0),
+             _mean(made.upper), _needed(made) if name == result.settings.method else "not asked",
              _nodes(made.found, flips),
-             _mean(np.array([one.far for one in made.found])))
+             _mean(np.array([one.far for one, yes in zip(made.found, flips, strict=True) if yes])))
         )  # fmt: skip
         rows.append({"group": name, "value": 100 * e.value, "low": 100 * e.low, "high": 100 * e.high, "n": e.n})
     floor = result.material.floor
     note = (
-        f" A graph is {float(floor.mean()):.1f} edits from its own reconstruction: what lies below is not the walk's."
+        f" A graph is at most {float(floor.mean()):.1f} edits from its own reconstruction, on average: a decode taken "
+        "as it is carries these too. Latent distance: of those that a walk found."
         if len(floor) else ""
     )  # fmt: skip
     svg = figures.forest(rows, title="Share of graphs that flip", measure="share", unit="%")
@@ -190,6 +192,8 @@ def _rebuilt(result: Study) -> Section:
         ("wrong kinds of nodes a graph", numerals.number(float(r.node_errors.mean()))),
         ("graphs that come back exactly", numerals.percent(float(r.exact.mean()), 0)),
     ]  # fmt: skip
+    if len(m.stays):
+        cells.append(("explained graphs whose class stays", numerals.percent(float(m.stays.mean()), 0)))
     return Section(
         "Does the autoencoder rebuild graphs?",
         "Held-out graphs by the likeliest decode of their own latents. Below, graphs with what their reconstruction "
@@ -204,10 +208,13 @@ def _rebuilt(result: Study) -> Section:
 def methods(result: Study) -> str:
     """Return how the study was made, for a paper."""
     s, m = result.settings, result.material
+    walk = (
+        "a walk through the latent space of a graph autoencoder trained on the same graphs (after CGCF, arXiv "
+        "2501.08850, with proximity to the start, a margin and several decodes), "
+        if any(one.rebuilt is not None for one in result.main.found) else ""
+    )  # fmt: skip
     how = {
-        "both": "a walk through the latent space of a graph autoencoder trained on the same graphs (after CGCF, arXiv "
-        "2501.08850, with proximity to the start, a margin and several decodes), a search by single edits, and the "
-        "nearest real graphs of the target, whichever was nearest",
+        "both": f"{walk}a search by single edits, and the nearest real graphs of the target, whichever was nearest",
         "walk": "a walk through the latent space of a graph autoencoder (after CGCF, arXiv 2501.08850)",
         "search": "a search by single edits",
         "instance": "the nearest real graphs of the target class",
@@ -218,6 +225,7 @@ def methods(result: Study) -> str:
         "those that flip, edits were taken back greedily while the target held, until none could be (1-minimal). Edit "
         "distances: certain lower and upper bounds, each edit 1"
         + (" (nodes matched)" if m.graphs.matched else "")
+        + _asked(result)
         + f". {m.deduplicated.dropped} duplicates were left out before the split by patient. Intervals: patients drawn "
         "anew; comparisons of distances: exchange, Holm's correction."
     )
@@ -229,14 +237,44 @@ def limits(result: Study) -> Sequence[str]:
         "A counterfactual is of the classifier, not of nature: it says what would change the prediction.",
         "1-minimal is of single edits: another, smaller set of edits may flip it too; the lower bound of the distance "
         "is between these two graphs, not to the nearest counterfactual there is.",
-        "One classifier and one autoencoder were trained.",
     ]
-    if result.material.graphs.matched:
+    m = result.material
+    trained = [*([] if m.users else ["one classifier"]), *(["one autoencoder"] if m.rebuilt is not None else [])]
+    if trained:
+        found.append(f"{' and '.join(trained).capitalize()} {'were' if len(trained) > 1 else 'was'} trained: another "
+                     "training may say otherwise.")  # fmt: skip
+    if m.users:
+        found.append("Held out means: not used here. Whether the classifier was trained on these graphs is not known.")
+    first = m.graphs.graphs[0]
+    numbers = [what for what, some in (("weights of edges", first.weights), ("numbers of nodes", first.features))
+               if some is not None]  # fmt: skip
+    if numbers:
+        found.append(f"Nodes, edges and their kinds are edited. {' and '.join(numbers).capitalize()} that stay are "
+                     "never changed, and no distance counts them.")  # fmt: skip
+    if result.settings.chemistry:
+        fine = np.mean([valence_ok(graph, m.graphs) for graph in m.graphs])
+        found.append(f"Of the set's own graphs {numerals.percent(float(fine), 0)} have possible valences by "
+                     "the check of --chemistry.")  # fmt: skip
+    found += [note if note.endswith(".") else f"{note}." for note in m.graphs.notes]
+    if m.graphs.matched:
         found.append(
             "Nodes are matched here: an autoencoder that treats them as exchangeable throws away who they are; the "
             "walk's prior is the wrong one for connectomes."
         )
     return found
+
+
+def _asked(result: Study) -> str:
+    """Return what the user forbade; the baselines know nothing of it."""
+    s = result.settings
+    told = [*([f"nodes {', '.join(map(str, s.freeze))} frozen"] if s.freeze else []), *[f"no {one}" for one in s.keep],
+            *(["possible valences only"] if s.chemistry else [])]  # fmt: skip
+    return f". Constraints, which the baselines do not keep: {'; '.join(told)}" if told else ""
+
+
+def _needed(made: Made) -> str:
+    least = [one.minimal for one in made.found if one.flips]
+    return numerals.percent(float(np.mean(least)), 0) if least else ""
 
 
 def _between(lower: float, upper: float) -> str:

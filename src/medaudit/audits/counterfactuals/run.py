@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from medaudit.audits.counterfactuals.findings import findings
+from medaudit.audits.counterfactuals.kept import keep, kept
 from medaudit.audits.counterfactuals.page import page
 from medaudit.audits.counterfactuals.settings import CounterfactualSettings
 from medaudit.audits.counterfactuals.shortcuts import balanced, deduplicated, trivially
@@ -23,7 +24,7 @@ from medaudit.cohort.graphs import Graph, Graphs
 from medaudit.datasets.graphs.molecules import valence_ok
 from medaudit.datasets.graphs.tudataset import filtered
 from medaudit.errors import DataError, UsageError
-from medaudit.explanation.counterfactuals.black_box import BlackBox, DenseBox
+from medaudit.explanation.counterfactuals.black_box import BlackBox, DenseBox, leads
 from medaudit.explanation.counterfactuals.explain import Counterfactual, How, explain, targets_of
 from medaudit.explanation.counterfactuals.slots import Constraints
 from medaudit.metrics.graph_edit import Distance, edit_distance
@@ -35,6 +36,7 @@ from medaudit.training.graphs.classifier import GraphClassifierRecipe, fit_graph
 from medaudit.training.graphs.vae import RECIPES, Rebuilt, fit_graph_vae, rebuilt
 
 _TRAIN, _TEST = 0, 1
+Opens = Callable[[Graphs], tuple[BlackBox, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,27 +48,36 @@ class Outcome:
 
 
 def audit_counterfactuals(
-    graphs: Graphs, settings: CounterfactualSettings, *, out: Path, box: BlackBox | None = None, box_id: str = "",
-    progress: bool = True,
+    graphs: Graphs, settings: CounterfactualSettings, *, out: Path, opens: Opens | None = None,
+    all_kinds: bool = False, progress: bool = True,
 ) -> Outcome:  # fmt: skip
     """Return the counterfactuals of held-out graphs and what can be said of them; the run stays in ``out``.
 
-    ``box``: the user's classifier, ``box_id`` what tells it from another; without it one is trained. Raises UsageError
-    and DataError as its parts do: among them for an autoencoder that does not rebuild graphs.
+    ``opens`` returns the user's classifier of the graphs that are left, and what tells it from another; without it one
+    is trained. ``all_kinds``: kinds of nodes that no graph is left of keep their numbers, which a model of the user's
+    may know. Raises UsageError and DataError as its parts do: among them for an autoencoder that does not rebuild
+    graphs.
     """
     whole = len(graphs)
-    if not settings.features and graphs.graphs[0].features is not None:
-        graphs = graphs.without_features()
-    graphs = filtered(graphs, settings.largest, settings.rarest)
+    graphs = prepared(graphs, settings, all_kinds=all_kinds)
+    if len(graphs.classes) < 2:
+        raise DataError(f"{graphs.name}: the graphs are all of one class; a classifier tells two or more")
+    if settings.freeze and not 0 <= min(settings.freeze) <= max(settings.freeze) < graphs.largest:
+        raise UsageError(f"--freeze {','.join(map(str, settings.freeze))}: expected nodes from 0 to "
+                         f"{graphs.largest - 1}, which the largest graph has")  # fmt: skip
     if len(graphs) < settings.min_graphs:
         raise DataError(
             f"{graphs.name}: {len(graphs)} of {whole} graphs are left within {settings.largest} nodes; "
             f"{settings.min_graphs} are needed: raise --largest"
         )
     target = _target(graphs, settings.target)
-    kept = {**asdict(settings), "torch": importlib.metadata.version("torch"), "classifier": box_id or settings.net}
+    if settings.chemistry:
+        valence_ok(graphs.graphs[0], graphs)  # what are no molecules is refused before anything is trained
+    box, box_id = opens(graphs) if opens else (None, settings.net)
     inputs = {"graphs": fingerprint(graphs)}
-    with one_thread(settings.device), Run.open(out, verb="counterfactuals", settings=kept, inputs=inputs) as run:
+    # Among the settings too: nets that an unfinished run has trained are not those of other graphs.
+    asked = {**asdict(settings), "torch": importlib.metadata.version("torch"), "classifier": box_id, **inputs}
+    with one_thread(settings.device), Run.open(out, verb="counterfactuals", settings=asked, inputs=inputs) as run:
         start = time.perf_counter()
         material = gather(graphs, settings, target, out, box, progress=progress)
         result = study(material, settings)
@@ -76,6 +87,18 @@ def audit_counterfactuals(
         run.write_report(page(result, answers, run, time.perf_counter() - start))
         run.finish()
     return Outcome(result, answers)
+
+
+def prepared(graphs: Graphs, settings: CounterfactualSettings, *, all_kinds: bool = False) -> Graphs:
+    """Return the graphs that are asked for: not too large, of no rare kinds, with numbers of nodes or without."""
+    if not settings.features and graphs.graphs[0].features is not None:
+        graphs = graphs.without_features()
+    left = filtered(graphs, settings.largest, settings.rarest)
+    if not all_kinds or left.node_kinds == graphs.node_kinds:
+        return left
+    place = np.array([graphs.node_kinds.index(name) for name in left.node_kinds])
+    made = tuple(replace(graph, nodes=place[graph.nodes]) for graph in left)
+    return replace(left, graphs=made, node_kinds=graphs.node_kinds)
 
 
 def gather(
@@ -88,7 +111,11 @@ def gather(
     shares = (1 - settings.test_share, settings.test_share)
     parts = split(graphs.who.tolist(), [str(c) for c in graphs.y], shares, settings.seed)
     training, held = np.flatnonzero(parts == _TRAIN), np.flatnonzero(parts == _TEST)
-    channels, size = GraphChannels.of(graphs), graphs.largest
+    channels, size, users = GraphChannels.of(graphs), graphs.largest, box is not None
+    if not len(training) or not len(held):
+        raise DataError(
+            f"{graphs.name}: {len(training)} graphs to train on and {len(held)} held out; give more patients"
+        )
     if box is None:
         recipe = GraphClassifierRecipe(settings.net, steps=settings.classifier_steps)
         net = fit_graph_classifier(graphs, training.tolist(), recipe, out / "classifier", seed=settings.seed,
@@ -97,30 +124,48 @@ def gather(
     told = box.probabilities(graphs.graphs)
     if told.shape[1] != len(graphs.classes):
         raise DataError(f"the classifier tells {told.shape[1]} classes, the graphs have {len(graphs.classes)}")
+    led = leads(box, graphs.graphs[0], channels)
+    if not led and (settings.method == "walk" or "paper" in settings.baselines):
+        raise UsageError("the classifier has no gradients, which a walk needs; ask for --method search or instance, "
+                         "and no --baseline paper")  # fmt: skip
     predicted = told.argmax(1)
     classifier = balanced(predicted[held], graphs.y[held], graphs.who[held], resamples=settings.resamples,
                           seed=settings.seed)  # fmt: skip
     trivial = trivially(graphs, resamples=settings.resamples, seed=settings.seed)
     vae, how_rebuilt = None, None
-    if settings.walks:
-        vae, how_rebuilt = _autoencoder(graphs, training, held, settings, out, progress)
     aims = targets_of(predicted[held], len(graphs.classes), target)
-    rows = held[aims != predicted[held]][: settings.explained]
+    rows = held[aims != predicted[held]]
+    if not len(rows):
+        raise DataError(f"the classifier calls all {len(held)} held-out graphs '{settings.target}' already: nothing is "
+                        "left to be led there; ask for another --target")  # fmt: skip
+    # Evenly, not the first: files list a class after the other.
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(settings.explained, len(rows))).round().astype(int))]
+    if settings.method == "walk" or (settings.method == "both" and led) or settings.baselines:
+        vae, how_rebuilt = _autoencoder(graphs, training, held, settings, out, progress)
     aims = targets_of(predicted[rows], len(graphs.classes), target)
     explained = [graphs.graphs[i] for i in rows]
     made: dict[str, Made] = {}
     for method in (settings.method, *settings.baselines):
         how = How(method=method, rules=_rules(settings))
-        with bar(f"counterfactuals, {method}", progress) as show:
-            found = explain(
-                explained, aims.tolist(), box, vae, graphs.some(training), size, how, seed=settings.seed,
-                valid=_valid(graphs) if settings.chemistry else None,
-                tell=lambda done, show=show: show(done, total=len(explained)),  # type: ignore[misc]
-            )  # fmt: skip
+        file = out / "counterfactuals" / f"{method}.npz"
+        key = hashlib.sha256(repr((how, fingerprint(graphs), rows.tolist(), aims.tolist(), settings)).encode())
+        key.update(told.tobytes())
+        found = kept(file, key.hexdigest(), explained)
+        if found is None:
+            with bar(f"counterfactuals, {method}", progress) as show:
+                found = explain(
+                    explained, aims.tolist(), box, vae, graphs.some(training), size, how, seed=settings.seed,
+                    valid=_valid(graphs) if settings.chemistry else None,
+                    tell=lambda done, show=show: show(done, total=len(explained)),  # type: ignore[misc]
+                )  # fmt: skip
+            keep(file, key.hexdigest(), found)
         made[method] = Made(found, _distances(found, graphs.matched, settings))
     back = [replace(one, after=one.rebuilt) for one in made[settings.method].found if one.rebuilt is not None]
     floor = np.array([d.upper for d in _distances(back, graphs.matched, settings) if d is not None])
-    return Material(graphs, unique, rows, training, classifier, trivial, made, how_rebuilt, floor, predicted)
+    stays = np.array([one.found is not None and box.probabilities([one.found])[0].argmax() == one.source
+                      for one in back], dtype=bool)  # fmt: skip
+    return Material(graphs, unique, rows, training, classifier, trivial, made, how_rebuilt, floor, predicted, held,
+                    stays, users)  # fmt: skip
 
 
 def _autoencoder(
@@ -211,6 +256,8 @@ def _valid(graphs: Graphs) -> Callable[[Graph], bool]:
 def fingerprint(graphs: Graphs) -> str:
     """Return what tells one set of graphs from another."""
     digest = hashlib.sha256()
+    if graphs.patients is not None:  # who is held out depends on them
+        digest.update("|".join(map(str, graphs.patients)).encode())
     for graph, y in zip(graphs, graphs.y, strict=True):
         digest.update(f"{graph.id}:{y}".encode())
         for part in (graph.nodes, graph.edges, graph.edge_kinds, graph.weights, graph.features):

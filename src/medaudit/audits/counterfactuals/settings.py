@@ -73,10 +73,5 @@ class CounterfactualSettings:
         if self.budget < 0:
             raise UsageError(f"--budget {self.budget:g}: expected seconds, 0 or more")
 
-    @property
-    def walks(self) -> bool:
-        """Whether an autoencoder is needed."""
-        return self.method in ("both", "walk") or bool(self.baselines)
-
 
 KEPT = ("add-nodes", "delete-nodes", "kinds", "add-edges", "delete-edges")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +32,10 @@ def deduplicated(graphs: Graphs) -> Deduplicated:
     """Return the first of each group of graphs that are the same up to the order of nodes.
 
     The same graph in training and test makes any held-out number too good (Ivanov et al., arXiv 1910.12091). Nodes of a
-    matched set are not exchanged: there the matrices are compared.
+    matched set are not exchanged: there the matrices are compared. Other weights make another graph; numbers of nodes
+    do not, unless nodes are matched: the same molecule drawn anew is the same molecule.
     """
-    groups = _equal(graphs) if graphs.matched else duplicates(graphs.graphs)
+    groups = _equal(graphs) if graphs.matched else _of_weights(graphs, duplicates(graphs.graphs))
     later = {i for group in groups for i in group[1:]}
     conflicting = sum(len({int(graphs.y[i]) for i in group}) > 1 for group in groups)
     rows = [i for i in range(len(graphs)) if i not in later]
@@ -71,6 +73,8 @@ def trivially(graphs: Graphs, *, resamples: int, seed: int) -> dict[str, Estimat
 def balanced(told: np.ndarray, y: np.ndarray, who: np.ndarray, *, resamples: int, seed: int) -> Estimate:
     """Return the balanced accuracy of predictions of classes ``y`` (-1: not known), with an interval by patients."""
     known = (y >= 0) & (told >= 0)
+    if not known.any():
+        return Estimate("balanced accuracy", float("nan"), n=0)
     right, classes = (told == y)[known], y[known]
     code, weights = patient_weights(who[known], resamples, seed)
     cases = weights[:, code]
@@ -91,8 +95,18 @@ def balanced(told: np.ndarray, y: np.ndarray, who: np.ndarray, *, resamples: int
 
 
 def _equal(graphs: Graphs) -> tuple[tuple[int, ...], ...]:
-    by: dict[bytes, list[int]] = {}
+    by: dict[tuple[bytes, ...], list[int]] = {}
     for k, graph in enumerate(graphs):
-        more = b"" if graph.weights is None else graph.weights.tobytes()
-        by.setdefault(graph.nodes.tobytes() + graph.edges.tobytes() + graph.edge_kinds.tobytes() + more, []).append(k)
+        parts = (graph.nodes, graph.edges, graph.edge_kinds, graph.weights, graph.features)
+        by.setdefault(tuple(b"" if part is None else part.tobytes() for part in parts), []).append(k)
     return tuple(tuple(group) for group in by.values() if len(group) > 1)
+
+
+def _of_weights(graphs: Graphs, groups: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Return the groups of isomorphic graphs, divided where their weights, in order of size, are others."""
+    found: dict[tuple[int, bytes], list[int]] = {}
+    for k, group in enumerate(groups):
+        for i in group:
+            weights = graphs.graphs[i].weights
+            found.setdefault((k, b"" if weights is None else np.sort(weights).tobytes()), []).append(i)
+    return tuple(tuple(group) for group in found.values() if len(group) > 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -66,6 +66,12 @@ class Material:
     """(n,): the upper bound of the edit distance of each explained graph from its own reconstruction; empty without."""
     predicted: np.ndarray
     """(N,): the classifier's class of every graph."""
+    held: np.ndarray | None = None
+    """Rows of all held-out graphs; those explained where it is not said."""
+    stays: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """(n,): whether the explained graph's reconstruction keeps its predicted class; empty without."""
+    users: bool = False
+    """Whether the classifier is the user's, who alone knows which graphs it has seen."""
 
     @property
     def who(self) -> np.ndarray:
@@ -130,15 +136,26 @@ def _paired(values: np.ndarray, who: np.ndarray, settings: CounterfactualSetting
 def _apart(material: Material, main: Made, settings: CounterfactualSettings) -> list[tuple[str, list[Discrepancy]]]:
     found = []
     targets = np.array([one.target for one in main.found])
+    who, predicted = material.graphs.who, material.predicted
+    rows = material.rows if material.held is None else material.held
     for target in np.unique(targets):
-        real = [material.graphs.graphs[i] for i in material.training if material.predicted[i] == target]
-        made: list[Graph] = [one.found for one in main.found if one.flips and one.target == target and one.found]
-        held = [material.graphs.graphs[i] for i in material.rows if material.predicted[i] == target]
+        # One of each patient: a permutation of graphs that belong together would see more evidence than there is.
+        real = _one_each([(material.graphs.graphs[i], who[i]) for i in material.training if predicted[i] == target])
+        made = _one_each([(one.found, w) for one, w in zip(main.found, material.who, strict=True)
+                          if one.flips and one.target == target and one.found is not None])  # fmt: skip
+        held = _one_each([(material.graphs.graphs[i], who[i]) for i in rows if predicted[i] == target])
         name = material.graphs.classes[int(target)]
         for what, some in ((f"counterfactuals, {name}", made), (f"held-out graphs, {name}", held)):
-            if min(len(some), len(real)) >= settings.min_graphs // 2:
-                found.append((what, discrepancies(some, _fewer(real), seed=settings.seed)))
+            if min(len(some), len(real)) >= max(2, settings.min_graphs // 2):
+                found.append((what, discrepancies(_fewer(some), _fewer(real), seed=settings.seed)))
     return found
+
+
+def _one_each(graphs: Sequence[tuple[Graph, str]]) -> list[Graph]:
+    first: dict[str, Graph] = {}
+    for graph, patient in graphs:
+        first.setdefault(patient, graph)
+    return list(first.values())
 
 
 def _fewer(graphs: Sequence[Graph], most: int = 500) -> list[Graph]:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from medaudit.cohort.graphs import Graph
+from medaudit.errors import DataError
 from medaudit.explanation.counterfactuals.slots import EMPTY, Slots
-from medaudit.explanation.counterfactuals.traversal import in_slots
+from medaudit.explanation.counterfactuals.traversal import in_slots, nodes_of
 from medaudit.metrics.graph_edit import Distance, edit_distances
 from medaudit.networks.graphs.decoding import decode_discrete
 from medaudit.networks.graphs.vae import GraphVAE
@@ -19,12 +20,14 @@ _NEAREST = 10
 """Of the decoded mean (paper)."""
 
 
-def drawn(vae: GraphVAE, graphs: Sequence[Graph], size: int, *, tau: float = 1.0, seed: int = 0) -> list[Slots]:
+def drawn(
+    vae: GraphVAE, graphs: Sequence[Graph], size: int, *, tau: float = 1.0, seed: int = 0, keep_nodes: bool = False
+) -> list[Slots]:  # fmt: skip
     """Return a graph decoded from z ~ N(0, 1) for each graph (the paper's Random)."""
     draws = [torch.Generator().manual_seed(seed_of(graph.id, seed + 2)) for graph in graphs]
     z = torch.stack([torch.randn(vae.latent, size, generator=one) for one in draws])
     with torch.no_grad():
-        return in_slots(decode_discrete(vae, z, tau, draws))
+        return in_slots(decode_discrete(vae, z, tau, draws, nodes_of(graphs, size) if keep_nodes else None))
 
 
 def nearest_latent(
@@ -41,7 +44,7 @@ def nearest_latent(
 
 def decoded_mean(
     vae: GraphVAE, graphs: Sequence[Graph], targets: Sequence[int], known: Sequence[Graph], y: np.ndarray, size: int, *,
-    tau: float = 1.0, seed: int = 0,
+    tau: float = 1.0, seed: int = 0, keep_nodes: bool = False,
 ) -> list[Slots]:  # fmt: skip
     """Return the decoded mean of the latents of the ten such graphs (the paper's)."""
     codes = latents(vae, known, size, seed=seed)
@@ -49,7 +52,7 @@ def decoded_mean(
     z = torch.stack([codes[rows[:_NEAREST]].mean(0) for rows in order])
     draws = [torch.Generator().manual_seed(seed_of(graph.id, seed + 3)) for graph in graphs]
     with torch.no_grad():
-        return in_slots(decode_discrete(vae, z, tau, draws))
+        return in_slots(decode_discrete(vae, z, tau, draws, nodes_of(graphs, size) if keep_nodes else None))
 
 
 def nearest_graphs(
@@ -94,5 +97,10 @@ def _by_latent(
     """Return for each graph the rows of known graphs of its target class, nearest latents first."""
     ours = latents(vae, graphs, size, seed=seed).flatten(1)
     theirs = latents(vae, known, size, seed=seed).flatten(1)
+    for target in sorted(set(targets)):
+        if not (y == target).any():
+            raise DataError(
+                f"no training graph is of the class that graphs are led to, number {target}; ask for --baseline none"
+            )
     far = torch.cdist(ours, theirs).numpy()
     return [np.flatnonzero(y == t)[np.argsort(row[y == t], kind="stable")] for row, t in zip(far, targets, strict=True)]

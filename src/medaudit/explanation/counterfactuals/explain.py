@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from medaudit.cohort.graphs import Graph, Graphs
 from medaudit.errors import UsageError
 from medaudit.explanation.counterfactuals.baselines import decoded_mean, drawn, nearest_graphs, nearest_latent
-from medaudit.explanation.counterfactuals.black_box import BlackBox
+from medaudit.explanation.counterfactuals.black_box import BlackBox, leads
 from medaudit.explanation.counterfactuals.minimal import judged, margin, minimal
 from medaudit.explanation.counterfactuals.search import Search, search
-from medaudit.explanation.counterfactuals.slots import Constraints, Slots, edits_between
+from medaudit.explanation.counterfactuals.slots import Constraints, Slots, edits_between, unedited
 from medaudit.explanation.counterfactuals.traversal import Walk, Walked, published_walk, walk
-from medaudit.networks.graphs.batch import GraphChannels, dense
+from medaudit.networks.graphs.batch import GraphChannels
 from medaudit.networks.graphs.vae import GraphVAE
 
 METHODS = ("walk", "search", "instance", "both")
@@ -47,9 +47,9 @@ class Counterfactual:
     rebuilt: Slots | None = None
     """How the autoencoder rebuilds the graph itself."""
     steps: int = 0
-    """Of the walk."""
+    """Of the walk, where one was gone."""
     far: float = float("nan")
-    """Euclidean distance of the latents at both ends of a walk."""
+    """Euclidean distance of the latents at both ends of the walk, where it is the walk's."""
 
     @property
     def found(self) -> Graph | None:
@@ -102,16 +102,20 @@ def explain(
     ``tell`` is called with the number of graphs that are done. Raises UsageError for a method that needs an
     autoencoder, or gradients, where there are none.
     """
-    if vae is None and how.method not in ("search", "instance"):
+    if not len(graphs):
+        return []
+    walking = how.method == "walk" or (how.method == "both" and leads(box, graphs[0], GraphChannels.of(known)))
+    if vae is None and (walking or how.method in BASELINES):
         raise UsageError(f"method '{how.method}' needs an autoencoder of graphs; ask for search or instance")
     predicted = box.probabilities(graphs).argmax(1)
     if how.method in BASELINES:
         assert vae is not None
-        made = _baseline(vae, box, graphs, targets, known, size, how, seed)
-        return [_told(box, graph, int(source), int(target), one, how.method, False)
+        made, went = _baseline(vae, box, graphs, targets, known, size, how, seed)
+        told = [_told(box, graph, int(source), int(target), one, how.method)
                 for graph, source, target, one in zip(graphs, predicted, targets, made, strict=True)]  # fmt: skip
+        return [_walked_to(one, at) for one, at in zip(told, went, strict=True)] if went else told
     walks: list[Walked] = []
-    if how.method == "walk" or (how.method == "both" and _leads(box, graphs, known)):
+    if walking:
         assert vae is not None
         walks = walk(vae, box, graphs, targets, size, how.walk, seed=seed, keep_nodes=known.matched)
     channels = GraphChannels.of(known)
@@ -135,13 +139,7 @@ def explain(
             near = nearest_graphs(graph, ends[int(target)], most=how.instances, matched=known.matched)
             offers += [("instance", a, b) for a, b, _ in near]
         best = _best(box, graph, int(source), int(target), offers, rules, allowed)
-        if walks:
-            at = walks[k]
-            best = Counterfactual(
-                best.graph, best.source, best.target, best.before, best.after, best.flips, best.probability,
-                best.minimal, best.by, at.start, at.steps, float(np.linalg.norm(at.z - at.z0)),
-            )  # fmt: skip
-        found.append(best)
+        found.append(_walked_to(best, walks[k]) if walks else best)
         if tell is not None:
             tell(k + 1)
     return found
@@ -152,7 +150,7 @@ def _best(
     allowed: Callable[[Slots], bool],
 ) -> Counterfactual:  # fmt: skip
     """Return the confirmed offer of the fewest edits after all that can be spared was taken back."""
-    kept = [(by, a, rules.kept(a, b)) for by, a, b in offers]
+    kept = [(by, a, unedited(a, rules.kept(a, b))) for by, a, b in offers]
     kept = [(by, a, b) for by, a, b in kept if allowed(b) and not any(True for _ in rules.broken(a, b))]
     if kept:
         leads = margin(judged(box, [b for _, _, b in kept]), target)
@@ -174,39 +172,43 @@ def _best(
     return Counterfactual(graph, source, target, a, end, True, _of(box, end, target), least, by)
 
 
-def _told(
-    box: BlackBox, graph: Graph, source: int, target: int, made: Slots, by: str, least: bool
-) -> Counterfactual:  # fmt: skip
+def _walked_to(one: Counterfactual, at: Walked) -> Counterfactual:
+    """Return it with how its graph is rebuilt, and how far the walk went where the walk has found it."""
+    far = float(np.linalg.norm(at.z - at.z0)) if one.by in ("walk", "paper") else float("nan")
+    return replace(one, rebuilt=at.start, steps=at.steps, far=far)
+
+
+def _told(box: BlackBox, graph: Graph, source: int, target: int, made: Slots, by: str) -> Counterfactual:
     own = Slots.of(graph, len(made.kinds))
     if made.graph("made") is None:
         return Counterfactual(graph, source, target, own, None, False, float("nan"), False, by)
     told = judged(box, [made])
     return Counterfactual(graph, source, target, own, made, bool(margin(told, target)[0] > 0), float(told[0, target]),
-                          least, by)  # fmt: skip
+                          False, by)  # fmt: skip
 
 
 def _baseline(
     vae: GraphVAE, box: BlackBox, graphs: Sequence[Graph], targets: Sequence[int], known: Graphs, size: int, how: How,
     seed: int,
-) -> list[Slots]:  # fmt: skip
+) -> tuple[list[Slots], list[Walked]]:  # fmt: skip
     if how.method == "paper":
-        walks = published_walk(vae, box, graphs, targets, size, steps=how.published_steps, seed=seed)
-        return [one.proposals[0] for one in walks]
+        walks = published_walk(
+            vae, box, graphs, targets, size, steps=how.published_steps, seed=seed, keep_nodes=known.matched
+        )
+        return [one.proposals[0] for one in walks], walks
     if how.method == "random":
-        return drawn(vae, graphs, size, seed=seed)
-    make = nearest_latent if how.method == "nearest" else decoded_mean
-    return make(vae, graphs, targets, known.graphs, known.y, size, seed=seed)
+        return drawn(vae, graphs, size, seed=seed, keep_nodes=known.matched), []
+    if how.method == "nearest":
+        return nearest_latent(vae, graphs, targets, known.graphs, known.y, size, seed=seed), []
+    return decoded_mean(
+        vae, graphs, targets, known.graphs, known.y, size, seed=seed, keep_nodes=known.matched
+    ), []  # fmt: skip
 
 
 def _ends(box: BlackBox, known: Graphs) -> dict[int, list[Graph]]:
     """Return the known graphs by the class that the classifier gives them."""
     predicted = box.probabilities(known.graphs).argmax(1)
     return {int(c): [known.graphs[i] for i in np.flatnonzero(predicted == c)] for c in np.unique(predicted)}
-
-
-def _leads(box: BlackBox, graphs: Sequence[Graph], known: Graphs) -> bool:
-    """Return whether the classifier has gradients that could lead a walk."""
-    return len(graphs) > 0 and box.logits(dense(graphs[:1], GraphChannels.of(known))) is not None
 
 
 def _of_matched(rules: Constraints) -> Constraints:

@@ -17,8 +17,10 @@ def judged(box: BlackBox, some: list[Slots]) -> np.ndarray:
     """Return the classifier's probabilities (N, classes) of graphs in slots; NaN where nothing is left of one."""
     graphs = [slots.graph(str(k)) for k, slots in enumerate(some)]
     there = [graph for graph in graphs if graph is not None]
+    if not there:
+        return np.full((len(some), 1), np.nan)
     told = box.probabilities(there)
-    found = np.full((len(some), told.shape[1] if len(there) else 1), np.nan)
+    found = np.full((len(some), told.shape[1]), np.nan)
     found[[graph is not None for graph in graphs]] = told
     return found
 

@@ -6,8 +6,9 @@ are often nearer, and know nothing of what graphs of the kind look like.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from medaudit.explanation.counterfactuals.black_box import BlackBox
 from medaudit.explanation.counterfactuals.minimal import judged, margin
 from medaudit.explanation.counterfactuals.slots import EMPTY, Constraints, Slots
 from medaudit.networks.graphs.batch import GraphBatch, GraphChannels, dense
+
+_LOOKED_AT = 16
+"""Edits that are looked at for each that is tried."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,16 @@ def search(
     rng = np.random.default_rng(seed)
     now, sure = start, float(margin(judged(box, [start]), target)[0])
     seen = {start.key()}
+
+    def may(one: Slots) -> bool:
+        return (
+            one.key() not in seen and next(rules.broken(start, one), None) is None and (allowed is None or allowed(one))
+        )
+
     for _ in range(how.edits):
         if sure > 0:
             return now
-        options = [
-            one for one in _options(box, now, target, channels, how.tried, rules, rng)
-            if one.key() not in seen and not any(True for _ in rules.broken(start, one))
-            and (allowed is None or allowed(one))
-        ]  # fmt: skip
+        options = _options(box, now, target, channels, how.tried, rules, rng, may)
         if not options:
             return None
         leads = margin(judged(box, options), target)
@@ -59,9 +65,12 @@ def search(
 
 def _options(
     box: BlackBox, now: Slots, target: int, channels: GraphChannels, most: int, rules: Constraints,
-    rng: np.random.Generator,
+    rng: np.random.Generator, may: Callable[[Slots], bool],
 ) -> list[Slots]:  # fmt: skip
-    """Return the graphs of up to ``most`` single edits, those of the largest gain, and of some edits of whole nodes."""
+    """Return the graphs of up to ``most`` single edits, those of the largest gain, and of some edits of whole nodes.
+
+    Only those that ``may`` be: what is not allowed takes no place of what is.
+    """
     there = np.flatnonzero(now.there)
     one, other = (there[part] for part in np.triu_indices(len(there), 1))
     bonds = now.bonds[one, other]
@@ -78,24 +87,35 @@ def _options(
         worth[bonds > 0, 0] = -np.inf
     if not rules.add_edges:
         worth[bonds == 0] = -np.inf
-    best = np.argsort(-worth, axis=None, kind="stable")[:most]
-    found = [_with_bond(now, one[k // worth.shape[1]], other[k // worth.shape[1]], k % worth.shape[1])
-             for k in best if np.isfinite(worth.flat[k])]  # fmt: skip
+    frozen = np.isin(one, rules.freeze) & np.isin(other, rules.freeze)
+    worth[frozen] = -np.inf
+    best = (k for k in np.argsort(-worth, axis=None, kind="stable") if np.isfinite(worth.flat[k]))
+    found = _first((_with_bond(now, one[k // worth.shape[1]], other[k // worth.shape[1]], k % worth.shape[1])
+                    for k in best), may, most)  # fmt: skip
     few = max(4, most // 4)
+    loose = there[~np.isin(there, rules.freeze)]
     if rules.change_kinds and channels.node_kinds > 1:
         gain = kinds[there] - kinds[there, now.kinds[there]][:, None]
         gain = gain if kinds.any() else rng.random(gain.shape)
         gain[np.arange(len(there)), now.kinds[there]] = -np.inf
-        for k in np.argsort(-gain, axis=None, kind="stable")[:few]:
-            found.append(_with_kind(now, there[k // gain.shape[1]], int(k % gain.shape[1])))
+        gain[np.isin(there, rules.freeze)] = -np.inf
+        best = (k for k in np.argsort(-gain, axis=None, kind="stable") if np.isfinite(gain.flat[k]))
+        found += _first((_with_kind(now, there[k // gain.shape[1]], int(k % gain.shape[1])) for k in best), may, few)
     if rules.delete_nodes and len(there) > 1:
-        found += [_with_kind(now, i, EMPTY) for i in rng.permutation(there)[:few]]
-    empty = np.flatnonzero(~now.there)
+        found += _first((_with_kind(now, i, EMPTY) for i in rng.permutation(loose)), may, few)
+    empty = np.setdiff1d(np.flatnonzero(~now.there), rules.freeze)
     if rules.add_nodes and len(empty):
         for i in rng.permutation(there)[:few]:
             grown = _with_kind(now, int(empty[0]), int(rng.integers(channels.node_kinds)))
-            found.append(_with_bond(grown, int(empty[0]), i, int(rng.integers(1, channels.edge_kinds + 1))))
+            found += _first(
+                [_with_bond(grown, int(empty[0]), i, int(rng.integers(1, channels.edge_kinds + 1)))], may, 1
+            )
     return found
+
+
+def _first(some: Iterable[Slots], may: Callable[[Slots], bool], most: int) -> list[Slots]:
+    """Return the first ``most`` that may be, of so many looked at: with strict rules most may not."""
+    return list(islice((one for one in islice(some, _LOOKED_AT * most) if may(one)), most))
 
 
 def _gains(box: BlackBox, now: Slots, target: int, channels: GraphChannels) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +151,8 @@ def _with_bond(now: Slots, i: int, j: int, bond: int) -> Slots:
     if weights is not None:
         weights = weights.copy()
         typical = float(weights[now.bonds > 0].mean()) if (now.bonds > 0).any() else 1.0
-        weights[i, j] = weights[j, i] = typical if bond else 0.0
+        # An edge that only changes its kind keeps its weight.
+        weights[i, j] = weights[j, i] = 0.0 if not bond else weights[i, j] if now.bonds[i, j] else typical
     return Slots(now.kinds, bonds, weights, now.features)
 
 

@@ -126,6 +126,19 @@ def transferred(graph: Slots, before: Slots, after: Slots) -> Slots:
     return Slots(kinds, bonds, weights, features)
 
 
+def unedited(a: Slots, b: Slots) -> Slots:
+    """Return ``b`` with the numbers of ``a`` wherever no edit lies between them: at the same nodes, the same edges.
+
+    A decoder gives every number anew. Were they left, a graph without a single edit could flip.
+    """
+    weights, features = b.weights, b.features
+    if weights is not None and a.weights is not None:
+        weights = np.where((a.bonds == b.bonds) & (a.bonds > 0), a.weights, weights)
+    if features is not None and a.features is not None:
+        features = np.where(((a.kinds == b.kinds) & a.there)[:, None], a.features, features)
+    return Slots(b.kinds, b.bonds, weights, features)
+
+
 @dataclass(frozen=True)
 class Constraints:
     """What may not be changed."""

@@ -76,6 +76,12 @@ def in_slots(batch: GraphBatch) -> list[Slots]:
     ]
 
 
+def nodes_of(graphs: Sequence[Graph], size: int) -> Tensor:
+    """Return (N, 1, size): 1 where a graph has a node."""
+    counts = torch.tensor([graph.n for graph in graphs])
+    return (torch.arange(size) < counts[:, None, None]).float()
+
+
 def walk(
     vae: GraphVAE, box: BlackBox, graphs: Sequence[Graph], targets: Sequence[int], size: int, how: Walk, *,
     seed: int = 0, keep_nodes: bool = False, batch: int = 64,
@@ -99,10 +105,7 @@ def _walked(
 ) -> list[Walked]:  # fmt: skip
     z0 = latents(vae, graphs, size, seed=seed)
     wanted = torch.as_tensor(targets)
-    exists = torch.zeros(len(graphs), 1, size)
-    for row, graph in enumerate(graphs):
-        exists[row, 0, : graph.n] = 1
-    given = exists if keep_nodes else None
+    given = nodes_of(graphs, size) if keep_nodes else None
     draws = [torch.Generator().manual_seed(seed_of(graph.id, seed + 1)) for graph in graphs]
     z, ends, steps = z0.clone(), z0.clone(), np.full(len(graphs), how.steps)
     moment, square = torch.zeros_like(z), torch.zeros_like(z)
@@ -117,21 +120,23 @@ def _walked(
             raise UsageError("the classifier has no gradients to lead a walk; ask for --method search")
         lead = _lead(logits, wanted[active])
         done = lead.detach() > 0
-        if step > 1 or bool(done.any()):
-            rows = active[done]
-            ends[rows], flipped[rows] = z[rows], True
-            steps[rows.numpy()] = step - 1
+        rows = active[done]
+        ends[rows], flipped[rows] = z[rows], True
+        steps[rows.numpy()] = step - 1
         if bool(done.all()):
             break
+        left = ~done
+        active, lead = active[left], lead[left]
         # Every other step on a random decode: a hard decode stays the same over long ways, and its gradient with it.
+        # Only who still walks draws: else what a graph draws at its end would depend on who walks beside it.
         if step % 2 == 0:
-            logits = box.logits(decode_discrete(vae, here, how.tau, [draws[k] for k in active.tolist()], nodes))
+            nodes = None if nodes is None else nodes[left]
+            logits = box.logits(decode_discrete(vae, here[left], how.tau, [draws[k] for k in active.tolist()], nodes))
             assert logits is not None
             lead = _lead(logits, wanted[active])
-        loss = (how.margin - lead).clamp(min=0).sum() + how.proximity * (here - z0[active]).square().mean((1, 2)).sum()
-        (gradient,) = torch.autograd.grad(loss, here)
-        left = ~done
-        gradient, active = gradient[left], active[left]
+        far = (here[left] - z0[active]).square().mean((1, 2)).sum()
+        (gradient,) = torch.autograd.grad((how.margin - lead).clamp(min=0).sum() + how.proximity * far, here)
+        gradient = gradient[left]
         moment[active] = 0.9 * moment[active] + 0.1 * gradient
         square[active] = 0.99 * square[active] + 0.01 * gradient.square()
         ahead = (moment[active] / (1 - 0.9**step)) / ((square[active] / (1 - 0.99**step)).sqrt() + 1e-8)
@@ -158,12 +163,13 @@ def _walked(
 
 def published_walk(
     vae: GraphVAE, box: BlackBox, graphs: Sequence[Graph], targets: Sequence[int], size: int, *, steps: int = 1_000,
-    rate: float = 0.05, weight: float = 1.0, tau: float = 1.0, seed: int = 0,
+    rate: float = 0.05, weight: float = 1.0, tau: float = 1.0, seed: int = 0, keep_nodes: bool = False,
 ) -> list[Walked]:  # fmt: skip
     """Return the paper's walk, as its released code has it (spec 1.7): one decode a graph is proposed.
 
     Minus the raw logit of the target, plus ``weight`` times the norm of z itself; a graph whose random decode is at the
     target costs nothing at that step, though Adam's momentum still moves it; the result is one more random decode.
+    ``keep_nodes`` as in :func:`walk`.
     """
     draws = [torch.Generator().manual_seed(seed_of(graph.id, seed + 1)) for graph in graphs]
     z0 = latents(vae, graphs, size, seed=seed)
@@ -171,8 +177,9 @@ def published_walk(
     wanted = torch.as_tensor(list(targets))
     optimizer = torch.optim.Adam([z], lr=rate)
     first = np.full(len(graphs), steps)
+    given = nodes_of(graphs, size) if keep_nodes else None
     for step in range(steps):
-        logits = box.logits(decode_discrete(vae, z, tau, draws))
+        logits = box.logits(decode_discrete(vae, z, tau, draws, given))
         if logits is None:
             raise UsageError("the classifier has no gradients; the paper's walk needs them")
         at = logits.argmax(1) == wanted
@@ -183,7 +190,8 @@ def published_walk(
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        begins, made = in_slots(decode_most_likely(vae, z0)), decode_discrete(vae, z, tau, draws)
+        begins = in_slots(decode_most_likely(vae, z0, given))
+        made = decode_discrete(vae, z, tau, draws, given)
         logits = box.logits(made)
         assert logits is not None
         flips = (logits.argmax(1) == wanted).numpy()

@@ -12,7 +12,7 @@ from torch import nn
 
 from medaudit.cohort.graphs import Graphs
 from medaudit.errors import DataError, UsageError
-from medaudit.explanation.counterfactuals.black_box import BlackBox, DenseBox, PygBox, RuleBox
+from medaudit.explanation.counterfactuals.black_box import BlackBox, CheckedBox, DenseBox, PygBox, RuleBox
 from medaudit.networks.graphs.batch import GraphChannels
 from medaudit.training import checkpoint
 from medaudit.training.graphs.classifier import GraphClassifierRecipe, empty_classifier
@@ -40,11 +40,12 @@ def open_classifier(where: str, graphs: Graphs) -> tuple[BlackBox, str]:
     if isinstance(made, nn.Module):
         made = made.eval()
         takes = set(inspect.signature(made.forward).parameters)
-        return (PygBox(made, channels) if "edge_index" in takes else DenseBox(made, channels)), told
+        box: BlackBox = PygBox(made, channels) if "edge_index" in takes else DenseBox(made, channels)
+        return CheckedBox(box, where, len(graphs.classes)), told
     if hasattr(made, "probabilities") and hasattr(made, "logits"):
-        return made, told
+        return CheckedBox(made, where, len(graphs.classes)), told
     if callable(made):
-        return RuleBox(made, len(graphs.classes)), told
+        return CheckedBox(RuleBox(made, len(graphs.classes)), where, len(graphs.classes)), told
     raise UsageError(f"{where} returned {type(made).__name__}; expected a model, or a function of a graph")
 
 
