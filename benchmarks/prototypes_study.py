@@ -158,9 +158,7 @@ def tables(data: Path, work: Path, names: list[str], seeds: list[int]) -> None:
         for seed in seeds:
             folder = work / f"{name}-{seed}"
             run = open_trained(folder)
-            found = {
-                one["id"]: one["estimate"] for one in json.loads((folder / "findings.json").read_text())["findings"]
-            }
+            found = {one["id"]: one["estimate"] for one in json.loads((folder / "findings.json").read_text())}
             some = np.asarray(run.images[run.rows("test")[:16]], dtype=np.float32)
             codes = run.painter.activations(some)
             own = run.painter.paint(run.painter.invert(some, codes).noise, codes)
