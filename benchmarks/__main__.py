@@ -31,7 +31,7 @@ BENCHMARKS = {
     "ood_metrics": [],
     "uncertainty_scores": [],
     "slug": [],
-    "prototype_diffusion": [],
+    "prototype_diffusion": ["--rounds", "3"],
     "latent_codes": [],
     "graph_layers": [],
     "graph_edit": ["--peers", "20", "--budget", "5"],

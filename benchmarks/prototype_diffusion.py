@@ -206,7 +206,7 @@ class _Noise(nn.Module):
 
     def __init__(self, painter: Painter) -> None:
         super().__init__()
-        self.painter = painter
+        self.painter, self.net = painter, painter.trained.model  # registered: the sampler asks for its parameters
 
     def forward(self, x: Tensor, t: Tensor, given_cond_vector: Tensor) -> Tensor:
         """Return the noise in x (N, C, H, W) at times (N,)."""
