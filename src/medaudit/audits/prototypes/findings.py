@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from medaudit.audits.conclude import Draft, conclude, insufficient
-from medaudit.audits.prototypes.study import KINDS, Study
+from medaudit.audits.prototypes.study import KINDS, PAINTED, Study
 from medaudit.report import Finding, Verdict
 from medaudit.statistics import Estimate
 
@@ -63,7 +63,8 @@ def _why_not(result: Study, a: int, b: int) -> str:
     if not result.is_painted(a):
         own = result.change[a, a, "total"].value
         return (
-            f"Moving {names[a]} does not paint it ({100 * own:+.0f} points of its own); so it can bring nothing along."
+            f"The code of {names[a]} does not paint it often enough ({100 * own:+.0f} points of its own, "
+            f"{100 * PAINTED:.0f} needed): it can bring nothing along. Train longer."
         )
     return ""
 
