@@ -75,7 +75,8 @@ def _shortcut(result: Study, a: int, b: int) -> Draft:
     name = f"shortcut:{names[a]}->{names[b]}"
     why = _why_not(result, a, b)
     if why:
-        return insufficient(name, question, why, {}, len(result.material.start))
+        donors = [len(side) for e in result.material.effects if e.moved == a for side in e.total.donors]
+        return insufficient(name, question, why, {}, sum(donors))
     estimate = result.change[a, b, "total"]
     code = result.change[a, b, "code"]
 

@@ -17,7 +17,7 @@ from medaudit.errors import DataError, UsageError
 from medaudit.networks.graphs.batch import GraphChannels, dense
 from medaudit.networks.graphs.classifiers import GCN, GIN, DenseClassifier, DenseShape, MessageShape
 from medaudit.training import checkpoint
-from medaudit.training.graphs.vae import _loader, batch_of
+from medaudit.training.graphs.vae import loader, batch_of
 from medaudit.training.loop import train
 from medaudit.training.sampling import TrainingData
 from medaudit.training.settings import TrainingSettings
@@ -84,7 +84,7 @@ def fit_graph_classifier(
         batch_size=min(recipe.batch_size, len(known)), learning_rate=recipe.learning_rate, weight_decay=1e-4,
         schedule="cosine", warmup_steps=min(20, recipe.steps // 10), clip_norm=5.0, seed=seed, accelerator=device,
     )  # fmt: skip
-    data = TrainingData([graphs.graphs[i].id for i in known], _loader(graphs, known, channels, size))
+    data = TrainingData([graphs.graphs[i].id for i in known], loader(graphs, known, channels, size))
     train(net, loss_of, data, settings, folder=folder / "training", progress=progress)
     net = net.cpu().eval()
     checkpoint.write(folder / KEPT, {"model": net.state_dict(), "this": this})

@@ -105,7 +105,7 @@ def fit_graph_vae(
         weight = beta(round(batch["progress"] * recipe.steps)) if paper else recipe.beta
         return {"loss": parts["total"] + weight * parts["kl"], **parts}
 
-    data = TrainingData([graphs.graphs[i].id for i in rows], _loader(graphs, rows, channels, size))
+    data = TrainingData([graphs.graphs[i].id for i in rows], loader(graphs, rows, channels, size))
     settings = recipe.settings(seed, device)
     train(_Costs(net, paper), loss_of, data, settings, folder=folder / "training", progress=progress)
     net = net.cpu().eval()
@@ -131,7 +131,9 @@ class _Costs(nn.Module):
         return {"total": parts.total, "adjacency": parts.adjacency, "nodes": parts.nodes, "kl": far}
 
 
-def _loader(graphs: Graphs, rows: Sequence[int], channels: GraphChannels, size: int) -> Any:
+def loader(graphs: Graphs, rows: Sequence[int], channels: GraphChannels, size: int) -> Any:
+    """Return what reads one of the graphs of ``rows`` for the loop: tensors of ``size`` slots, and its class."""
+
     def load(index: int, rng: np.random.Generator) -> Mapping[str, Any]:
         one = dense([graphs.graphs[rows[index]]], channels, size)
         found = {"exists": one.exists[0], "nodes": one.nodes[0], "adjacency": one.adjacency[0], "edges": one.edges[0],
