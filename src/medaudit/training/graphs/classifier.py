@@ -17,7 +17,7 @@ from medaudit.errors import DataError, UsageError
 from medaudit.networks.graphs.batch import GraphChannels, dense
 from medaudit.networks.graphs.classifiers import GCN, GIN, DenseClassifier, DenseShape, MessageShape
 from medaudit.training import checkpoint
-from medaudit.training.graphs.vae import loader, batch_of
+from medaudit.training.graphs.vae import batch_of, loader
 from medaudit.training.loop import train
 from medaudit.training.sampling import TrainingData
 from medaudit.training.settings import TrainingSettings
