@@ -5,13 +5,17 @@ BIN    := $(VENV)/bin
 # An environment that is already active elsewhere must not leak into this one.
 unexport PYTHONPATH
 
-.PHONY: demo test test-fast bench docs lint format clean install-all
+.PHONY: demo test soak test-fast bench docs lint format clean install-all
 
 demo: $(VENV)/.installed
 	$(BIN)/medaudit demo --out runs/demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/pytest -n 2 --dist loadfile tests
+
+# Every run that a test kills is killed ten times as often.
+soak: $(VENV)/.installed-test
+	MEDAUDIT_KILLS=20 $(BIN)/pytest -n 2 --dist loadfile -k "kill" tests
 
 test-fast: $(VENV)/.installed-test
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not realdata" tests

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +15,11 @@ from PIL import Image
 
 FAST = ("--resamples", "100", "--min-patients", "5", "--jobs", "1", "--quiet")
 """Little statistics, in one process: these tests ask what is said, not how sure it is."""
+
+
+def kills() -> int:
+    """How often a test kills a run before it lets it end: twice, or MEDAUDIT_KILLS times (`make soak`: 20)."""
+    return int(os.environ.get("MEDAUDIT_KILLS", "2"))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
+from small_cohorts import kills
 
 from medaudit.cli.main import run
 
@@ -191,7 +192,7 @@ def test_a_study_killed_at_random_points_finds_what_an_unbroken_one_does(small: 
     whole, out = tmp_path / "whole", tmp_path / "run"
     subprocess.run(command(whole), check=True, env=environment)
     # 2 tasks x (11 + 9 lines, 2 trainings, 1 scoring) make 46.
-    points = sorted(random.Random(3).sample(range(2, 44), 4))
+    points = sorted(random.Random(3).sample(range(2, 44), kills()))
     reached = []
     for point in points:
         process = subprocess.Popen(command(out), env=environment)

@@ -86,9 +86,11 @@ def run_until_killed(processes, folder, where, count):
 
 
 rng = random.Random(20261123)
-POINTS = [("step", rng.randint(1, 24)) for _ in range(3)] + [
-    (call, rng.randint(1, 12)) for call in ("replace", "fsync", "fsync")
-]
+KILLS = int(os.environ.get("MEDAUDIT_KILLS", "2"))
+POINTS = [
+    (where, rng.randint(1, 24 if where == "step" else 12))
+    for where in ("step", "replace", "fsync") for _ in range(max(1, KILLS // 2))
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("where", "count"), POINTS)
