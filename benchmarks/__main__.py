@@ -34,7 +34,8 @@ BENCHMARKS = {
     "prototype_diffusion": ["--rounds", "3"],
     "latent_codes": [],
     "graph_layers": [],
-    "graph_edit": ["--peers", "20", "--budget", "5"],
+    "graph_edit": ["--peers", "20", "--budget", "5", "--gedlib", "300"],
+    "counterfactuals": ["--graphs", "12"],
     "review": [],
 }
 

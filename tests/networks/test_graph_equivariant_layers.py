@@ -58,8 +58,9 @@ def maps(layer: type, x: np.ndarray, real: int, mode: str) -> list[np.ndarray]:
     dm, a = sum(d[i] for i in who) / k, sum(r[i] for i in who) / k
     if layer is PairToNode:
         scale = k if mode == "paper" else 1
+        # Sums over rows, which are a number a column, come first: the released code sums over dim 2, then over dim 3.
         return [
-            np.array(d), np.full(n, dm), np.array(r) * scale, np.array(c) * scale, np.full(n, a * scale * scale),
+            np.array(d), np.full(n, dm), np.array(c) * scale, np.array(r) * scale, np.full(n, a * scale * scale),
         ]  # fmt: skip
     rules = [
         lambda i, j: d[i] * (i == j), lambda i, j: dm * (i == j), lambda i, j: r[i] * (i == j),

@@ -14,26 +14,34 @@ _FILL = (
 _FINE = 2  # drawn so much larger, then reduced: smooth lines
 
 
-def layout(adjacency: np.ndarray, *, rounds: int = 150, seed: int = 0) -> np.ndarray:
-    """Return places (n, 2) from 0 to 1: neighbours near, others apart (Fruchterman & Reingold 1991)."""
-    n = len(adjacency)
-    if n == 1:
-        return np.full((1, 2), 0.5)
-    rng = np.random.default_rng(seed)
-    angle = 2 * np.pi * np.arange(n) / n
-    at = np.stack([np.cos(angle), np.sin(angle)], axis=1) * 0.5 + 0.01 * rng.standard_normal((n, 2))
-    ideal = 1 / np.sqrt(n)
-    linked = (adjacency > 0).astype(np.float64)
-    for step in range(rounds):
-        away = at[:, None] - at[None]
-        far = np.sqrt((away**2).sum(-1)) + 1e-9
-        push = ideal**2 / far**2 - linked * far / ideal
-        np.fill_diagonal(push, 0.0)
-        move = (away * push[..., None]).sum(1) - 0.05 * at
-        length = np.sqrt((move**2).sum(1, keepdims=True)) + 1e-9
-        at = at + move / length * np.minimum(length, 0.12 * (1 - step / rounds) + 0.002)
-    low, high = at.min(0), at.max(0)
-    return (at - low) / np.maximum(high - low, 1e-9)
+def layout(adjacency: np.ndarray) -> np.ndarray:
+    """Return places (n, 2) from 0 to 1: as far apart as edges lie between (Kamada & Kawai 1989), parts side by side.
+
+    One scale for both directions: what is long is drawn long.
+    """
+    import networkx as nx
+
+    graph = nx.from_numpy_array(adjacency > 0)
+    at, right = np.zeros((len(adjacency), 2)), 0.0
+    for part in sorted(nx.connected_components(graph), key=len, reverse=True):
+        nodes = sorted(part)
+        places = np.zeros((1, 2))
+        if len(nodes) > 1:
+            made = nx.kamada_kawai_layout(graph.subgraph(nodes))
+            places = _lying(np.array([made[i] for i in nodes]))
+            near = [np.linalg.norm(places[nodes.index(i)] - places[nodes.index(j)]) for i, j in graph.edges(nodes)]
+            places /= max(float(np.mean(near)), 1e-9)  # an edge is as long in each part
+        places -= places.min(0)
+        at[nodes] = places + np.array([right, -places[:, 1].max() / 2])
+        right = at[nodes, 0].max() + 1.0
+    at -= (at.min(0) + at.max(0)) / 2
+    return 0.5 + at / max(float(np.ptp(at, axis=0).max()), 1e-9)
+
+
+def _lying(places: np.ndarray) -> np.ndarray:
+    """Return places turned so that they spread from left to right most."""
+    centred = places - places.mean(0)
+    return centred @ np.linalg.svd(centred, full_matrices=False)[2].T
 
 
 def graph_change(
@@ -43,7 +51,7 @@ def graph_change(
     """Return a picture (pixels, pixels, 3) uint8 of two graphs in the same slots.
 
     ``kinds`` (n,) are -1 where a slot is empty, ``bonds`` (n, n) 0 where there is no edge, ``names`` the kinds'. Grey
-    stays; red and broken goes; blue comes; a node whose kind changes has both names. ``places`` (n, 2) from 0 to 1.
+    stays; red and broken goes; blue comes, or is of another kind and has its new name. ``places`` (n, 2), 0 to 1.
     """
     shown = np.flatnonzero((kinds >= 0) | (kinds_after >= 0))
     k, b, k2, b2 = kinds[shown], bonds[np.ix_(shown, shown)], kinds_after[shown], bonds_after[np.ix_(shown, shown)]
@@ -62,19 +70,24 @@ def graph_change(
         else:
             colour = _COMES if not b[i, j] or b[i, j] != b2[i, j] else _STAYS
             draw.line(ends, fill=colour, width=width if colour == _STAYS else width + _FINE)
-    radius = (9 if small else 3) * _FINE
-    font = ImageFont.load_default(size=10 * _FINE)
+    radius = _radius(xy, pixels) * _FINE
+    font = ImageFont.load_default(size=max(6.0, 1.1 * radius))
     for i, (x, y) in enumerate(xy):
         edge = _GOES if k2[i] < 0 else _COMES if k[i] < 0 or k[i] != k2[i] else (110, 110, 110)
         kind = k2[i] if k2[i] >= 0 else k[i]
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_FILL[kind % len(_FILL)], outline=edge,
                      width=_FINE * (1 if edge == (110, 110, 110) else 2))  # fmt: skip
         if small and len(names) > 1:
-            text = (
-                names[kind][:2] if k[i] < 0 or k2[i] < 0 or k[i] == k2[i] else f"{names[k[i]][:2]}>{names[k2[i]][:2]}"
-            )
-            draw.text((x, y), text, fill=(40, 40, 40), anchor="mm", font=font)
+            draw.text((x, y), names[kind][:2], fill=(40, 40, 40), anchor="mm", font=font)
     return np.asarray(picture.resize((pixels, pixels), Image.Resampling.LANCZOS))
+
+
+def _radius(xy: np.ndarray, pixels: int) -> float:
+    """Return the nodes' radius in pixels: no larger than leaves a gap between the nearest two."""
+    if len(xy) < 2:
+        return 9.0
+    apart = np.linalg.norm(xy[:, None] - xy[None], axis=2) + np.eye(len(xy)) * 1e9
+    return float(np.clip(0.4 * np.percentile(apart.min(1), 20) / _FINE, 2.5, pixels / 26))
 
 
 def _broken(draw: ImageDraw.ImageDraw, a: np.ndarray, b: np.ndarray, colour: tuple[int, int, int], width: int) -> None:

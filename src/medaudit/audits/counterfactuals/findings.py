@@ -147,19 +147,28 @@ def _minimal(result: Study) -> Draft:
 
 def _nearer(result: Study, name: str, e: Estimate) -> Draft:
     method = next(iter(result.material.made))
-    said = (
-        f"{e.value:+.1f} edits ({e.low:+.1f} to {e.high:+.1f}; upper bounds of the distance), {e.n} patients where "
-        "both flip"
-    )
+    who = "graphs" if result.material.graphs.patients is None else "patients"
+    where = f"upper bounds of the distance), {e.n} {who} where both flip"
 
     def judge(adjusted: Estimate) -> tuple[Verdict, str]:
         if e.n < result.settings.min_graphs:
             return "insufficient", f"Both flip for {e.n} only; {result.settings.min_graphs} are needed."
         if adjusted.p_adjusted < 0.05 and e.low > 0:
-            return "supported", f"'{method}' is nearer than '{name}', by {said}."
+            return (
+                "supported",
+                f"'{method}' is nearer than '{name}', by {e.value:.1f} edits ({e.low:.1f} to {e.high:.1f}; {where}.",
+            )
         if adjusted.p_adjusted < 0.05 and e.high < 0:
-            return "refuted", f"'{method}' is farther than '{name}', by {said}."
-        return "insufficient", f"Which of '{method}' and '{name}' is nearer cannot be told: {said}."
+            return (
+                "refuted",
+                f"'{method}' is farther than '{name}', by {-e.value:.1f} edits ({-e.high:.1f} to {-e.low:.1f}; "
+                f"{where}.",
+            )
+        return (
+            "insufficient",
+            f"Which of '{method}' and '{name}' is nearer cannot be told: {e.value:+.1f} edits ({e.low:+.1f} to "
+            f"{e.high:+.1f}; {where}.",
+        )
 
     groups = {other: {"flips": one.value, "low": one.low, "high": one.high} for other, one in result.flips.items()}
     return Draft(f"nearer:{name}", f"Is it nearer than '{name}'?", groups, e, judge, primary=True)
@@ -175,7 +184,8 @@ def _plausible(result: Study) -> Draft:
     adjusted = holm(np.array([one.p for _, one in told]))
     worst = int(np.argmin(adjusted))
     what, one = told[worst]
-    e = Estimate(f"MMD² of {one.descriptor}", one.value, p=float(one.p), n=one.n, method="p by permutation")
+    e = Estimate(f"MMD² of {one.descriptor}", one.value, p=float(adjusted[worst]), n=one.n,
+                 method="p by permutation, Holm over what was compared")  # fmt: skip
     groups = {f"{w}: {d.descriptor}": {"MMD²": d.value, "p": d.p} for w, some in result.apart for d in some}
     # Where real graphs that were held out differ as well, the difference is not the counterfactuals' alone.
     real = [d.p for w, some in result.apart for d in some

@@ -10,6 +10,7 @@ from medaudit import __version__
 from medaudit.audits.counterfactuals.study import Made, Study
 from medaudit.datasets.graphs.molecules import valence_ok
 from medaudit.explanation.counterfactuals.explain import Counterfactual
+from medaudit.explanation.counterfactuals.slots import Slots
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
 from medaudit.report.graph_drawing import graph_change, layout
 
@@ -65,7 +66,7 @@ def _pairs(result: Study) -> Section:
         after = one.after
         if after is None or distance is None or max(one.graph.n, len(after.kinds)) > _LARGEST:
             continue
-        places = layout((one.before.bonds > 0) | (after.bonds > 0))
+        places = _placed(one.before, after)
         own = graph_change(one.before.kinds, one.before.bonds, one.before.kinds, one.before.bonds, m.graphs.node_kinds,
                            pixels=_PIXELS, places=places)  # fmt: skip
         change = graph_change(one.before.kinds, one.before.bonds, after.kinds, after.bonds, m.graphs.node_kinds,
@@ -90,6 +91,13 @@ def _pairs(result: Study) -> Section:
                                      "Every edit needed", "Found by"), cells, "lllrrll")
         ],
     )  # fmt: skip
+
+
+def _placed(before: Slots, after: Slots) -> np.ndarray:
+    """Return places (n, 2) of the slots; those that are empty before and after take none."""
+    there, places = before.there | after.there, np.zeros((len(after.kinds), 2))
+    places[there] = layout(((before.bonds > 0) | (after.bonds > 0))[np.ix_(there, there)])
+    return places
 
 
 def _methods(result: Study) -> Section:
@@ -122,8 +130,9 @@ def _methods(result: Study) -> Section:
               "certain bounds of the edit distance (each edit 1), of those that flip." + note)
     ]  # fmt: skip
     if nearer:
-        tables.append(Table("Farther than the method asked for, where both flip",
-                            ("Method", "Edits more (95 %)", "p", "Patients"), nearer, "lrrr"))  # fmt: skip
+        who = "Graphs" if result.material.graphs.patients is None else "Patients"
+        titles = ("Method", "Edits more (95 %)", "p", who)
+        tables.append(Table("Farther than the method asked for, where both flip", titles, nearer, "lrrr"))
     return Section(
         "Do they flip, and how near are they?",
         "Each method on the same graphs. The paper's baselines are one proposal a graph, taken as it is; ours are "
@@ -177,14 +186,11 @@ def _rebuilt(result: Study) -> Section:
     some = [one for one in result.main.found if one.rebuilt is not None and one.graph.n <= _LARGEST][:4]
     rows = []
     for one in some:
-        size = len(one.rebuilt.kinds) if one.rebuilt is not None else 0
-        if one.rebuilt is None or size < one.graph.n:
+        if one.rebuilt is None or len(one.rebuilt.kinds) < one.graph.n:
             continue
-        own_kinds, own_bonds = np.full(size, -1), np.zeros((size, size), dtype=np.int64)
-        own_kinds[: one.graph.n], own_bonds[: one.graph.n, : one.graph.n] = one.graph.nodes, one.graph.matrix()
-        places = layout((own_bonds > 0) | (one.rebuilt.bonds > 0))
-        rows.append(graph_change(own_kinds, own_bonds, one.rebuilt.kinds, one.rebuilt.bonds, m.graphs.node_kinds,
-                                 pixels=_PIXELS, places=places))  # fmt: skip
+        own, back = Slots.of(one.graph, len(one.rebuilt.kinds)), one.rebuilt
+        rows.append(graph_change(own.kinds, own.bonds, back.kinds, back.bonds, m.graphs.node_kinds, pixels=_PIXELS,
+                                 places=_placed(own, back)))  # fmt: skip
     cells = [
         ("F1 of edges", numerals.number(float(r.edge_f1.mean()), 2)),
         ("the same of a guess", numerals.number(float(r.base_f1.mean()), 2)),

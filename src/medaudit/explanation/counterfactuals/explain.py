@@ -123,8 +123,10 @@ def explain(
     ends = _ends(box, known) if how.method in ("instance", "both") else {}
 
     def allowed(slots: Slots) -> bool:
+        if valid is None:
+            return bool(slots.there.any())
         graph = slots.graph("tried")
-        return graph is not None and (valid is None or valid(graph))
+        return graph is not None and valid(graph)
 
     found = []
     for k, (graph, source, target) in enumerate(zip(graphs, predicted, targets, strict=True)):
@@ -151,7 +153,7 @@ def _best(
 ) -> Counterfactual:  # fmt: skip
     """Return the confirmed offer of the fewest edits after all that can be spared was taken back."""
     kept = [(by, a, unedited(a, rules.kept(a, b))) for by, a, b in offers]
-    kept = [(by, a, b) for by, a, b in kept if allowed(b) and not any(True for _ in rules.broken(a, b))]
+    kept = [(by, a, b) for by, a, b in kept if allowed(b) and rules.allow(a, b)]
     if kept:
         leads = margin(judged(box, [b for _, _, b in kept]), target)
         kept = [one for one, lead in zip(kept, leads, strict=True) if lead > 0]

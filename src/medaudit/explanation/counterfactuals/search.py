@@ -30,6 +30,8 @@ class Search:
     """The most edits before it gives up."""
     tried: int = 32
     """Edits that are tried at each step, of all there are."""
+    blocks: int = 24
+    """Where a classifier has no gradients and no single edit makes it surer: how often blocks of edits are drawn."""
 
 
 def search(
@@ -39,32 +41,71 @@ def search(
     """Return the graph of ``start`` after the edits that led to ``target``; None where none of them did.
 
     Edges toggled, kinds of nodes and edges changed, nodes deleted or added with one edge. Of all single edits that the
-    rules allow those with the largest gain to first order are tried; without gradients as many are drawn.
+    rules allow those with the largest gain to first order are tried; without gradients as many are drawn, and where
+    none of them makes the target surer, whole blocks of edits (:func:`_blocks`).
     """
     rng = np.random.default_rng(seed)
     now, sure = start, float(margin(judged(box, [start]), target)[0])
     seen = {start.key()}
 
     def may(one: Slots) -> bool:
-        return (
-            one.key() not in seen and next(rules.broken(start, one), None) is None and (allowed is None or allowed(one))
-        )
+        return one.key() not in seen and rules.allow(start, one) and (allowed is None or allowed(one))
 
     for _ in range(how.edits):
         if sure > 0:
             return now
-        options = _options(box, now, target, channels, how.tried, rules, rng, may)
+        gains = _gains(box, now, target, channels)
+        options = _options(gains, now, channels, how.tried, rules, rng, may)
         if not options:
             return None
         leads = margin(judged(box, options), target)
         best = int(np.argmax(leads))
+        if leads[best] <= sure and not gains[0].any() and not gains[1].any():
+            return _blocks(box, start, target, channels, how, rules, rng, allowed)
         now, sure = options[best], float(leads[best])
         seen.add(now.key())
     return now if sure > 0 else None
 
 
+def _blocks(
+    box: BlackBox, start: Slots, target: int, channels: GraphChannels, how: Search, rules: Constraints,
+    rng: np.random.Generator, allowed: Callable[[Slots], bool] | None,
+) -> Slots | None:  # fmt: skip
+    """Return the first graph of ``start`` that flips after ever more edits by lot; None where none does.
+
+    A rule that says only its class tells nothing of the way there: what flips has more edits than it needs, which are
+    taken back afterwards (Abrate & Bonchi's search goes forward and back likewise). Half of the edits take edges away,
+    so that a graph may become sparser as well as denser.
+    """
+    there = np.flatnonzero(start.there)
+    i, j = (there[part] for part in np.triu_indices(len(there), 1))
+    has = start.bonds[i, j] > 0
+    frozen = np.isin(i, rules.freeze) & np.isin(j, rules.freeze)
+    gone, new = np.flatnonzero(has & ~frozen & rules.delete_edges), np.flatnonzero(~has & ~frozen & rules.add_edges)
+    loose = there[~np.isin(there, rules.freeze)] if rules.change_kinds and channels.node_kinds > 1 else there[:0]
+    for step in range(how.blocks):
+        size = 1 << (step // 2)
+        made = []
+        for _ in range(how.tried):
+            one = start
+            few = rng.integers(0, size + 1)
+            for k in rng.permutation(gone)[:few]:
+                one = _with_bond(one, i[k], j[k], 0)
+            for k in rng.permutation(new)[: size - few]:
+                one = _with_bond(one, i[k], j[k], int(rng.integers(1, channels.edge_kinds + 1)))
+            for node in rng.permutation(loose)[: rng.integers(0, size + 1)]:
+                one = _with_kind(one, int(node), int(rng.integers(channels.node_kinds)))
+            if rules.allow(start, one) and (allowed is None or allowed(one)):
+                made.append(one)
+        if made and (leads := margin(judged(box, made), target)).max() > 0:
+            return made[int(np.argmax(leads))]
+        if size > len(i):
+            break
+    return None
+
+
 def _options(
-    box: BlackBox, now: Slots, target: int, channels: GraphChannels, most: int, rules: Constraints,
+    gains: tuple[np.ndarray, np.ndarray], now: Slots, channels: GraphChannels, most: int, rules: Constraints,
     rng: np.random.Generator, may: Callable[[Slots], bool],
 ) -> list[Slots]:  # fmt: skip
     """Return the graphs of up to ``most`` single edits, those of the largest gain, and of some edits of whole nodes.
@@ -74,7 +115,7 @@ def _options(
     there = np.flatnonzero(now.there)
     one, other = (there[part] for part in np.triu_indices(len(there), 1))
     bonds = now.bonds[one, other]
-    edges, kinds = _gains(box, now, target, channels)
+    edges, kinds = gains
     # (pairs, edge kinds + 1): what the pair would add to the lead if its bond were that; less what its own bond adds.
     worth = edges[one, other]
     worth = worth - np.take_along_axis(worth, bonds[:, None], axis=1)

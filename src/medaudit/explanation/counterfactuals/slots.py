@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,17 +54,26 @@ class Slots:
         slots = np.flatnonzero(self.there)
         if not len(slots):
             return None
-        bonds = np.triu(self.bonds[np.ix_(slots, slots)])
-        i, j = np.nonzero(bonds)
-        return Graph.of(
-            id_, self.kinds[slots], np.stack([i, j], axis=1), bonds[i, j] - 1,
-            weights=None if self.weights is None else self.weights[np.ix_(slots, slots)][i, j],
-            features=None if self.features is None else self.features[slots],
+        i, j = pairs(len(slots))
+        bonds = self.bonds[slots[i], slots[j]]
+        has = np.flatnonzero(bonds)
+        i, j = i[has], j[has]
+        # In order, once each and without loops as they stand: what Graph.of would look for is not there.
+        return Graph(
+            id_, self.kinds[slots], np.stack([i, j], axis=1), bonds[has] - 1,
+            None if self.weights is None else self.weights[slots[i], slots[j]],
+            None if self.features is None else self.features[slots],
         )  # fmt: skip
 
     def key(self) -> bytes:
         """Return what two equal ones share."""
         return self.kinds.tobytes() + self.bonds.tobytes()
+
+
+@lru_cache(maxsize=256)
+def pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return both ends of every pair of ``n`` slots, the lower first, in order."""
+    return np.triu_indices(n, 1)
 
 
 def edits_between(a: Slots, b: Slots) -> list[Edit]:
@@ -150,6 +160,25 @@ class Constraints:
     change_kinds: bool = True
     add_edges: bool = True
     delete_edges: bool = True
+
+    def allow(self, a: Slots, b: Slots) -> bool:
+        """Return whether every edit from ``a`` to ``b`` is allowed: what :meth:`broken` yields none for, at once."""
+        came, went, stays = b.there & ~a.there, a.there & ~b.there, a.there & b.there
+        if (not self.add_nodes and came.any()) or (not self.delete_nodes and went.any()):
+            return False
+        kinds = stays & (a.kinds != b.kinds)
+        frozen = np.zeros(len(a.kinds), dtype=bool)
+        frozen[[i for i in self.freeze if i < len(frozen)]] = True
+        if (not self.change_kinds and kinds.any()) or (frozen & (came | went | kinds)).any():
+            return False
+        if self.add_edges and self.delete_edges and self.change_kinds and not self.freeze:
+            return True
+        i, j = pairs(len(a.kinds))
+        before, after = a.bonds[i, j], b.bonds[i, j]
+        other = np.flatnonzero(before != after)
+        i, j, before, after = i[other], j[other], before[other], after[other]
+        free = np.where(before == 0, self.add_edges, np.where(after == 0, self.delete_edges, self.change_kinds))
+        return not ((frozen[i] & frozen[j]) | (stays[i] & stays[j] & ~free)).any()
 
     def broken(self, a: Slots, b: Slots) -> Iterator[Edit]:
         """Yield the edits from ``a`` to ``b`` that are not allowed."""

@@ -150,7 +150,10 @@ class NodeToPair(_Equivariant):
 
 
 class PairToNode(_Equivariant):
-    """(N, c_in, n, n) to (N, c_out, n): 5 maps; rows, columns and all are summed in ``paper`` mode, else means."""
+    """(N, c_in, n, n) to (N, c_out, n): 5 maps; columns, rows and all are summed in ``paper`` mode, else means.
+
+    In the released code's order, so that its weights would mean the same here.
+    """
 
     maps = 5
 
@@ -158,13 +161,13 @@ class PairToNode(_Equivariant):
         """Return (N, c_out, n); ``exists`` (N, 1, n)."""
         w = self.weight / self.maps
         d, dm, rows, columns, whole = self._told(x, exists)
-        out = mixed(torch.cat([w[0], w[2], w[3]], dim=1), torch.cat([d, rows, columns], dim=1))
+        out = mixed(torch.cat([w[0], w[2], w[3]], dim=1), torch.cat([d, columns, rows], dim=1))
         return self._only(out + mixed(torch.cat([w[1], w[4]], dim=1), torch.cat([dm, whole], dim=1)), exists)
 
     def ops(self, x: Tensor, exists: Tensor) -> Tensor:
-        """Return every map of x, (N, 5, c_in, n): the diagonal, its mean, rows, columns, all."""
+        """Return every map of x, (N, 5, c_in, n): the diagonal, its mean, columns, rows, all."""
         d, dm, rows, columns, whole = self._told(x, exists)
-        return torch.stack([d, dm.expand_as(d), rows, columns, whole.expand_as(d)], dim=1)
+        return torch.stack([d, dm.expand_as(d), columns, rows, whole.expand_as(d)], dim=1)
 
     def _told(self, x: Tensor, exists: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         who, share = self._who(exists)
