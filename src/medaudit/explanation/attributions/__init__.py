@@ -1,0 +1,1 @@
+"""Attributions: what is explained, in which units, against which absence, and how it is shared out."""
