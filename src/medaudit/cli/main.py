@@ -13,6 +13,7 @@ from medaudit.cli import (
     data,
     demo,
     diagnose,
+    explain,
     labels,
     metrics,
     ood,
@@ -48,6 +49,7 @@ app.command("vae")(vae.vae)
 app.command("slug")(slug.slug)
 app.add_typer(prototypes.app, name="prototypes")
 app.command("counterfactuals")(counterfactuals.counterfactuals)
+app.add_typer(explain.app, name="explain")
 app.command("metrics")(metrics.metrics)
 app.add_typer(data.app, name="data")
 app.command("report")(report.report)

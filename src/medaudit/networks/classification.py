@@ -35,9 +35,9 @@ class Classifier(nn.Module):
 
 
 def build_classifier(
-    preset: str, classes: int, *, seed: int, dropout: float = 0.2, stage_dropout: float = 0.05
+    preset: str, classes: int, *, seed: int, dropout: float = 0.2, stage_dropout: float = 0.05, colours: int = 1
 ) -> Classifier:
-    """Return the classifier of a preset; the same ``seed`` gives the same first weights.
+    """Return the classifier of a preset, of images of one channel or of ``colours``; ``seed`` decides its weights.
 
     Raises UsageError for an unknown preset or fewer than 2 classes.
     """
@@ -47,7 +47,7 @@ def build_classifier(
         raise UsageError(f"{classes} classes; expected 2 or more")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trunk = _trunk(PRESETS[preset], stage_dropout)
+        trunk = _trunk(PRESETS[preset], stage_dropout, colours)
         head = nn.Sequential(nn.Dropout(dropout), nn.Linear(feature_count(preset), classes))
         return Classifier(trunk, head)
 
@@ -57,14 +57,14 @@ def feature_count(preset: str) -> int:
     return int(PRESETS[preset]["channels"][-1])
 
 
-def _trunk(shape: dict[str, Any], dropout: float) -> nn.Module:
+def _trunk(shape: dict[str, Any], dropout: float, colours: int) -> nn.Module:
     if shape["net"] == "plain":
-        channels = (1, *shape["channels"])
+        channels = (colours, *shape["channels"])
         stages = [_stage(before, after, dropout) for before, after in pairwise(channels)]
         last = channels[-1]
         stages.append(nn.Sequential(nn.Conv2d(last, last, 3, padding=1, bias=False), nn.BatchNorm2d(last), nn.ReLU()))
         return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return _ResNet(shape["net"], dropout)
+    return _ResNet(shape["net"], dropout, colours)
 
 
 def _stage(before: int, after: int, dropout: float) -> nn.Module:
@@ -80,9 +80,9 @@ def _stage(before: int, after: int, dropout: float) -> nn.Module:
 class _ResNet(nn.Module):
     """MONAI's residual stages with channel dropout after each, averaged over space at the end."""
 
-    def __init__(self, name: str, dropout: float) -> None:
+    def __init__(self, name: str, dropout: float, colours: int) -> None:
         super().__init__()
-        self.stages = ResNetFeatures(name, pretrained=False, spatial_dims=2, in_channels=1)
+        self.stages = ResNetFeatures(name, pretrained=False, spatial_dims=2, in_channels=colours)
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,14 @@ from medaudit.training.settings import TrainingSettings
 
 ClassLoss = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
 """(model, images (N, 1, H, W), codes (N,), share of the training that is done) to a scalar."""
+
+
+class Rows(Protocol):
+    """Images by their number: an array, or what reads one when it is asked."""
+
+    def __getitem__(self, row: int, /) -> np.ndarray:
+        """Return the image (C, H, W) of a case."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,8 @@ CLASSIFIERS: dict[str, ClassifierRecipe] = {
 
 
 def fit_classifier(
-    model: nn.Module, images: np.ndarray, codes: Sequence[int], rows: Sequence[int], recipe: ClassifierRecipe,
-    folder: Path, *, seed: int, device: str = "cpu", loss: ClassLoss | None = None,
+    model: nn.Module, images: Rows, codes: Sequence[int], rows: Sequence[int], recipe: ClassifierRecipe, folder: Path,
+    *, seed: int, device: str = "cpu", loss: ClassLoss | None = None,
     settings: TrainingSettings | None = None,
     after_epoch: Callable[[nn.Module], Mapping[str, float]] | None = None,
 ) -> nn.Module:  # fmt: skip

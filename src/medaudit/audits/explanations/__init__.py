@@ -1,0 +1,1 @@
+"""What does this explanation assume, and what if we assumed otherwise?"""
