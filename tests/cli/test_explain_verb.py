@@ -12,7 +12,7 @@ from medaudit.audits.explanations.advice import answers_in, configuration_of, jo
 from medaudit.cli import main
 from medaudit.errors import DataError, UsageError
 from medaudit.explanation import assumptions
-from medaudit.report.figures.plane import plane
+from medaudit.report.figures import plane
 
 PARADIGMS = {"Logical Positivist", "Contemporary Realist", "Interpretive", "Postmodern"}
 QUICK = ("--kind", "tables", "--runs", "--access", "outputs")  # few configurations, so that little is searched
@@ -189,6 +189,36 @@ def test_the_page_and_the_terminal_say_whose_word_it_is(advised):
     assert "mattioli2025" in page
     assert "secondary: edgentiq" in page  # where the paradigms' names are from
     assert json.loads((run / "findings.json").read_text()) == []
+    for verdict in ('class="answers"', 'class="meaning"', "Ruled out"):  # of data, and there are none here
+        assert verdict not in page
+
+
+def test_what_fails_its_test_and_what_is_a_control_is_set_aside_and_says_why():
+    framework = assumptions.framework()
+    answers = assumptions.situation("subjective-grading")
+    ranked = tuple(
+        one for one in assumptions.advise(assumptions.stance(answers)) if one.config.family in ("tcav", "lime")
+    )
+    found = advice.Advised(None, answers, assumptions.stance(answers), framework, (), ranked, {})
+    assert advice.aside(found) == [("tcav-random (100%)", "a control")]
+    assert "tcav-random" not in [one.name for one in (*found.held, *found.rejected, *advice.leading(found, 9))]
+    assert [row["control"] for row in found.as_dict()["configurations"]] == [False] * (len(ranked) - 1) + [True]
+    stance = assumptions.stance(assumptions.situation("regulation"))
+    ranked = tuple(one for one in assumptions.advise(stance) if one.config.family in ("guided-backprop", "lrp"))
+    found = advice.Advised(None, {}, stance, framework, (), ranked, {})
+    ((name, why),) = advice.aside(found)
+    assert name.startswith("guided-backprop")
+    assert "Adebayo" in why
+    assert [one.name for one in advice.leading(found, 9)] == ["lrp-epsilon", "guided-backprop"]
+    assert found.as_dict()["configurations"][-1]["known_failures"] == ["randomisation"]
+    assert advice.described("deconvnet", assumptions.preset("deconvnet"), framework)["known_failures"][0]["citation"]
+
+
+def test_an_answer_in_capital_letters_is_shown_as_it_is_read(tmp_path):
+    path = tmp_path / "answers.yaml"
+    path.write_text("Q4: Model\nQ3: {kappa: 0.5, iou: Unknown}\n")
+    assert assumptions.answer_of("Q4", answers_in(path)["Q4"]) == "model"
+    assert assumptions.answer_of("Q3", answers_in(path)["Q3"]) == {"kappa": 0.5}
 
 
 def test_another_framework_has_other_paradigms(medaudit):
@@ -231,6 +261,8 @@ def test_a_mistake_is_one_line_that_says_what_is_possible(medaudit, arguments, c
     [
         (lambda: configuration_of("ig-black(absence=conditional)"), ("conditional", "mean-image")),
         (lambda: configuration_of("ig-black", {"absense": "white"}), ("absense", "absence")),
+        (lambda: configuration_of("ig-black(absence=White)"), ("White", "mean-image", "white")),
+        (lambda: configuration_of("ig-black(family=lime)"), ("family", "absence")),
         (lambda: configuration_of("ig-black(nodes=many)"), ("many", "whole number")),
         (lambda: configuration_of("ig-black("), ("no configuration",)),
         (lambda: advice.choices(["absence"]), ("absence=black",)),
@@ -254,6 +286,7 @@ def test_what_there_is_not_is_refused_by_what_there_is(ask, words):
         (b"Q4: perhaps", UsageError, ("Q4", "perhaps", "disease", "unknown")),
         (b"Q3: {kapa: 0.4}", UsageError, ("kapa", "kappa")),
         (b"Q3: {kappa: 4}", UsageError, ("kappa", "-1 to 1")),
+        (b"Q3: {kappa: true}", UsageError, ("kappa", "True", "-1 to 1")),
         (b"- Q1", UsageError, ("a line a question",)),
         (b"Q1: [yes\nQ2: no", UsageError, (".yaml:2", "no YAML")),
         (b"\xff\xfe", DataError, ("UTF-8",)),

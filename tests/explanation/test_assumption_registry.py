@@ -42,7 +42,7 @@ VALUES = {
     "absence": "none constant mean-image mean-colour blur noise dataset conditional inpaint generative matched foil",
     "allocation": "derivative path-integral shapley owen banzhaf surrogate occlusion mean-mask epsilon-rule "
     "composite-rule rescale deconvolution guided gradient-cam element-cam eigen-cam rollout learned-mask search "
-    "concept-derivative similarity influence intrinsic",
+    "narration concept-derivative similarity influence intrinsic",
     "locality": "point gaussian ball kernel path coalitions rows",
     "shown": "signed absolute positive squared variance times-input",
     "chance": "deterministic one-seed averaged interval distribution",
@@ -103,8 +103,10 @@ def test_every_sentence_has_a_source_and_only_what_the_paper_shows_is_tagged_pap
     }
     assert all(one.citation for _, one in said if one.source != "inferred")
     assert {at for at, one in said if at.startswith(("atoms", "families")) and one.source != "inferred"} == {
-        "families.guided-backprop.assume.0"
-    }  # positions and readings of methods are ours, but for one result of another paper
+        "families.guided-backprop.assume.0", "families.guided-backprop.known_failure.0",
+        "families.deconvnet.known_failure.0",
+    }  # fmt: skip
+    # Positions and readings of methods are ours, but for results of two other papers.
     assert {one.name for one in framework().record.paradigms.values()} == {
         "Logical Positivist", "Contemporary Realist", "Interpretive", "Postmodern",
     }  # fmt: skip
@@ -211,6 +213,10 @@ def test_a_configuration_is_said_in_short_and_comes_back_whole():
         ("gradient", {"absence": "black"}, "gradient cannot have absence 'constant'; admissible: none"),
         ("gradient", {"truth": "beauty"}, "truth cannot be 'beauty'; expected one of behaviour, mechanism"),
         ("gradient", {"nodes": 3}, "'nodes' belongs to none of its choices"),
+        ("gradient", {"known": "black"}, "'known' belongs to none of its choices"),
+        ("gradient", {"family": "lime"}, "'family' belongs to none of its choices"),
+        ("integrated-gradients", {"absence": "White"}, "absence cannot be 'White'; expected one of none, constant"),
+        ("integrated-gradients", {"absence": "White"}, "or in short black, white, grey"),
         ("kernel-shap", {"n": 3}, "'n' belongs to absence, locality"),
         ("integrated-gradients", {"absence": "constant(pink)"}, "expected black, white, grey or a number"),
         ("integrated-gradients", {"absence": "blur(-1)"}, "expected 0 or more"),
@@ -225,6 +231,10 @@ def test_what_is_not_admissible_is_refused_with_what_is(family, chosen, says):
         configuration(family, **chosen)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+    if family in KNOWN.families:
+        with pytest.raises(UsageError) as changed:
+            configuration(family).with_(**chosen)
+        assert str(changed.value) == str(error.value)
 
 
 def test_a_cost_is_what_the_method_asks_of_the_model():
@@ -348,6 +358,13 @@ def broken(tmp_path, name, old, new):
          r"questions.yaml:\d+: questions.Q4.answers.model.require.truth: truth cannot be 'beauty'"),
         ("questions.yaml", "Q4: model", "Q4: tree",
          r"questions.yaml:\d+: situations.lesion-detection: Q4: no answer 'tree'"),
+        ("families/gradients.yaml", "warrant: randomisation", "warrant: chance",
+         r"gradients.yaml:\d+: families.guided-backprop.known_failure.0.warrant: no warrant 'chance'"),
+        ("families/concepts.yaml", "control: true", "control: perhaps",
+         r"concepts.yaml:\d+: families.tcav.presets.tcav-random.control"),
+        ("questions.yaml", "least: {iou: 0}", "least: {dice: 0}", r"questions.yaml:\d+: .*the least of 'dice'"),
+        ("warrants.yaml", "any_of: [{allocation: [path-integral,", "any_of: [{allocation: [path,",
+         r"warrants.yaml:\d+: warrants.completeness.any_of.0.allocation: allocation cannot be 'path'"),
         ("claims.yaml", "needs: [infidelity]", "needs: [fidelity]", r"claims.yaml:\d+: .*no warrant 'fidelity'"),
         ("warrants.yaml", "passes: at most", "passes: perhaps", r"warrants.yaml:\d+: warrants.completeness.passes"),
         ("frameworks/barad2026.yaml", "inherits: false", "inherits: perhaps", r"barad2026.yaml:\d+: inherits"),

@@ -172,6 +172,13 @@ def test_every_finding_stands_in_the_table_with_its_numbers(source):
     assert "&lt; 0.001" in source
 
 
+def test_without_answers_there_are_no_cards_and_no_legend_of_verdicts(source):
+    bare = render(small(answers=[]))
+    for said in ('class="answers"', 'class="meaning"', "Ruled out"):
+        assert said in source
+        assert said not in bare
+
+
 def test_a_card_leaves_out_what_is_not_known():
     finding = Finding("gap:age:dice", "?", "!", "insufficient", {}, Estimate("gap", 0.1))
     assert Answer.of(finding).numbers == [("gap", "0.100")]

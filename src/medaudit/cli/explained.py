@@ -21,7 +21,7 @@ def presets(found: Sequence[Mapping[str, Any]], within: Framework) -> None:
     rows = [
         (
             one["preset"], one["family"] if one["family"] != one["preset"] else "", "yes" if one["runs"] else "no",
-            *_ends(one["position"]), _readings(one["paradigms"]),
+            *_ends(one["position"]), f"{'a control: ' if one['control'] else ''}{_readings(one['paradigms'])}",
         )
         for one in found
     ]  # fmt: skip
@@ -36,6 +36,10 @@ def configuration(one: Mapping[str, Any]) -> None:
     _say(f"{one['label']}: {one['family_name']}")
     if not one["runs"]:
         _say("medaudit cannot run it.")
+    if one["control"]:
+        _say("It is a control: no explanation, but what explanations are held against.")
+    for each in one["known_failures"]:
+        _say(f"It is known to fail {each['warrant']}: {each['text']} ({told.source_of(each)}).")
     _head("The twelve choices")
     show.table(
         ("", "choice", "value", "may also be"),
@@ -141,6 +145,8 @@ def advice(found: told.Advised, *, top: int, out: Path | None) -> None:
         )  # fmt: skip
         _say("", "Compatible: the part of what it lets one hold that the answers hold too. It is no measure of truth, "
              "and no recommendation: each owes the tests below before anything may be claimed.")  # fmt: skip
+        if aside := told.aside(found):
+            _say("", "Placed last, however compatible:", *(f"- {name}: {why}" for name, why in aside))
         _assumed(some)
         _owed(some)
         _contradicted(found, some)

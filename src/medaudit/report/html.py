@@ -112,10 +112,11 @@ class Section:
 class Report:
     """All that a report's page shows; the words are the study's, the form is the page's.
 
-    ``headline`` answers the study in one sentence. ``methods`` is paragraphs parted by blank lines, to be pasted
-    into a paper. ``limits`` is what the study cannot say. ``provenance`` is pairs of a name and a text: metric
-    definitions, empty policy, thresholds, group edges, n, seeds, resamples, family size, versions, input hashes.
-    ``known`` is what others had found out about the dataset before.
+    ``headline`` answers the study in one sentence. Without ``answers`` there are neither cards nor the legend of
+    verdicts. ``methods`` is paragraphs parted by blank lines, to be pasted into a paper. ``limits`` is what the study
+    cannot say. ``provenance`` is pairs of a name and a text: metric definitions, empty policy, thresholds, group edges,
+    n, seeds, resamples, family size, versions, input hashes. ``known`` is what others had found out about the dataset
+    before.
     """
 
     title: str

@@ -16,9 +16,18 @@ from typing import Any
 
 from medaudit.errors import DataError, UsageError
 from medaudit.explanation import assumptions as known_
-from medaudit.explanation.assumptions import Adaptation, Advice, Box, Configuration, Conflict, Framework, Stance
-from medaudit.explanation.assumptions.configuration import read
-from medaudit.explanation.assumptions.cost import PIXELS
+from medaudit.explanation.assumptions import (
+    PIXELS,
+    Adaptation,
+    Advice,
+    Box,
+    Configuration,
+    Conflict,
+    Framework,
+    Reason,
+    Stance,
+    read,
+)
 
 EDITS = 3
 """Adaptations that are told of one configuration, fewest edits first."""
@@ -92,7 +101,8 @@ def presets(
         found.append(
             {
                 "preset": name, "family": of, "family_name": registry.families[of].name, "runs": config.runs(),
-                "position": place(config.position(within)), "paradigms": [vars(one) for one in readings],
+                "control": name in registry.controls, "position": place(config.position(within)),
+                "paradigms": [vars(one) for one in readings],
                 "forward_passes": finite(known_.cost(config).work),
             }
         )  # fmt: skip
@@ -109,7 +119,8 @@ def described(name: str, config: Configuration, within: Framework, *, pixels: in
     return {
         "name": name, "label": config.label(), "key": config.key, "family": config.family, "family_name": family.name,
         "explanation_model": None if family.explanation_model is None else vars_of(family.explanation_model),
-        "runs": config.runs(), "framework": framework_of(within),
+        "runs": config.runs(), "control": judged.control, "framework": framework_of(within),
+        "known_failures": [vars_of(one) for one in family.known_failure],
         "choices": [
             {
                 "atom": atom, "label": registry.atoms[atom].label, "name": registry.atoms[atom].name,
@@ -146,6 +157,7 @@ def claimed(config: Configuration, kinds: Sequence[str] = ()) -> list[dict[str, 
             one = known_.license(known_.Claim(kind, config["scope"].value, strength), config, {})
             told[strength] = {
                 "verdict": one.verdict, "why": one.why, "needs": list(one.needs), "either": list(one.either),
+                "not_needed": dict(one.not_needed),
             }  # fmt: skip
         found.append(told)
     return found
@@ -206,7 +218,8 @@ def to_fill_in(clinical: str | None = None) -> str:
             lines.append(f"{name}: {answer if answer is not None else ''}".rstrip())
             continue
         numbers = answer if isinstance(answer, Mapping) else {}
-        lines += ["#   numbers from -1 to 1", f"{name}:"]
+        between = (f"{key} from {question.least.get(key, -1):g} to 1" for key in question.numbers)
+        lines += [f"#   numbers: {', '.join(between)}", f"{name}:"]
         lines += [f"  {key}: {numbers.get(key, '')}".rstrip() for key in question.numbers]
     return "\n".join(lines) + "\n"
 
@@ -263,7 +276,7 @@ class Advised:
     conflicts: tuple[Conflict, ...]
     """Of answers among themselves and with the claims."""
     ranked: tuple[Advice, ...]
-    """Every preset, most compatible first."""
+    """Every preset, most compatible first; then those known to fail what they owe, then controls."""
     adapted: Mapping[str, tuple[Adaptation, ...]]
     """Rejected preset to configurations of its family that go with the stance, fewest edits first."""
     claims: tuple[str, ...] = ()
@@ -271,12 +284,17 @@ class Advised:
     @property
     def held(self) -> tuple[Advice, ...]:
         """Those that go with the stance."""
-        return tuple(one for one in self.ranked if one.compatibility >= known_.COMPATIBLE)
+        return tuple(one for one in self.ranked if one.compatibility >= known_.COMPATIBLE and not one.control)
 
     @property
     def rejected(self) -> tuple[Advice, ...]:
         """Those that do not."""
-        return tuple(one for one in self.ranked if one.compatibility < known_.COMPATIBLE)
+        return tuple(one for one in self.ranked if one.compatibility < known_.COMPATIBLE and not one.control)
+
+    @property
+    def controls(self) -> tuple[Advice, ...]:
+        """Those that are no explanations, but what explanations are held against."""
+        return tuple(one for one in self.ranked if one.control)
 
     def against(self, config: Configuration) -> tuple[Conflict, ...]:
         """Return what does not go together of the answers and one configuration."""
@@ -299,7 +317,8 @@ class Advised:
     def _judged(self, one: Advice) -> dict[str, Any]:
         told = {
             "name": one.name, "label": one.config.label(), "compatibility": round(one.compatibility, 6),
-            "compatible": one.compatibility >= known_.COMPATIBLE, "runs": one.runs,
+            "compatible": one.compatibility >= known_.COMPATIBLE, "runs": one.runs, "control": one.control,
+            "known_failures": list(one.failures),
             "position": place(one.config.position(self.within)),
             "reasons": [{"text": each.text, "questions": list(each.questions)} for each in one.reasons],
             "contradictions": [vars(each) for each in self.against(one.config)],
@@ -342,7 +361,7 @@ def advised(
         ranked = tuple(one for one in ranked if one.runs)
     adapted = {}
     for one in ranked:
-        if one.compatibility < known_.COMPATIBLE:
+        if one.compatibility < known_.COMPATIBLE and not one.control:
             found = known_.adapt(one.config, stance, within=within, runs_only=runs, most=EDITS, pixels=pixels)
             if found:
                 adapted[one.name] = found
@@ -353,17 +372,36 @@ def advised(
 def nearest(found: Advised, most: int) -> list[tuple[Advice, Adaptation]]:
     """Return rejected presets that need the fewest edits, each with them.
 
-    None ends in a configuration that another ends in, or that goes with the stance as a preset.
+    None ends in a configuration that another ends in, or that goes with the stance as a preset. What is known to fail a
+    test that it owes comes last.
     """
     seen = {one.config.key for one in found.held}
     rejected = {one.name: one for one in found.rejected}
     some = [(rejected[name], each) for name, adaptations in found.adapted.items() for each in adaptations[:1]]
     chosen: list[tuple[Advice, Adaptation]] = []
-    for one, each in sorted(some, key=lambda pair: (len(pair[1].edits), -pair[1].compatibility, pair[0].name)):
+    for one, each in sorted(some, key=_by_edits):
         if each.config.key not in seen and len(chosen) < most:
             seen.add(each.config.key)
             chosen.append((one, each))
     return chosen
+
+
+def _by_edits(pair: tuple[Advice, Adaptation]) -> tuple[bool, int, float, str]:
+    one, each = pair
+    return bool(one.failures), len(each.edits), -each.compatibility, one.name
+
+
+def aside(found: Advised) -> list[tuple[str, str]]:
+    """Return what goes with the stance and was placed last all the same, and why: known failures, controls."""
+    some = [*found.held, *(one for one in found.controls if one.compatibility >= known_.COMPATIBLE)]
+    return [
+        (f"{one.name} ({one.compatibility:.0%})", each.text) for one in some for each in one.reasons if sets_aside(each)
+    ]
+
+
+def sets_aside(reason: Reason) -> bool:
+    """Whether a reason says why something is placed last, and nothing of compatibility."""
+    return reason.text == "a control" or reason.text.startswith("known to fail ")
 
 
 def obstacles(found: Advised) -> list[tuple[str, int]]:

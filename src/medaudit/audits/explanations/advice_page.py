@@ -13,8 +13,7 @@ from medaudit.audits.explanations.advice import Advised
 from medaudit.explanation import assumptions as known_
 from medaudit.explanation.assumptions import Advice, Box
 from medaudit.explanation.assumptions.registry import content_hash
-from medaudit.report import Answer, Figure, Report, Run, Section, Table, numerals
-from medaudit.report.figures.plane import Sides, plane
+from medaudit.report import Figure, Report, Run, Section, Table, figures, numerals
 
 _DRAWN = 6
 
@@ -44,7 +43,7 @@ def page(found: Advised, run: Run, *, top: int) -> Report:
         title="What may an explanation assume here?",
         subtitle=f"{start}; {record.name} ({found.within.id})",
         headline=headline(found),
-        answers=answers(found),
+        answers=[],  # a verdict is of data, and there are none here
         sections=list(sections(found, top)),
         methods=methods(found),
         citations=[record.citation],
@@ -71,34 +70,16 @@ def page(found: Advised, run: Run, *, top: int) -> Report:
 def headline(found: Advised) -> str:
     """Return the answer in a sentence or two."""
     some = told.leading(found, 3)
+    against = " The answers contradict each other." if found.conflicts else ""
     if not some:
-        return f"None of {len(found.ranked)} configurations goes with these answers."
+        return f"None of {len(found.ranked)} configurations goes with these answers.{against}"
     names = ", ".join(one.name for one in some)
     said = "is" if len(found.held) == 1 else "are"
+    runs = "" if any(one.runs for one in found.held) else " None of them can be run by medaudit."
     return (
         f"{len(found.held)} of {len(found.ranked)} configurations {said} compatible with these answers, most of all "
-        f"{names}. None of them is thereby right: each owes tests."
+        f"{names}. None of them is thereby right: each owes tests.{runs}{against}"
     )
-
-
-def answers(found: Advised) -> list[Answer]:
-    """Return the cards: do the answers go together, is there anything that goes with them and can be run."""
-    n, running = len(found.conflicts), sum(one.runs for one in found.held)
-    return [
-        Answer(
-            "supported" if n else "refuted",
-            f"The answers contradict each other: {found.conflicts[0].text}." if n else
-            "No contradiction that was looked for is among the answers.",
-            "Do the answers contradict each other?", [("contradictions", numerals.count(n))],
-        ),
-        Answer(
-            "refuted" if running else "supported",
-            f"{running} configurations that go with the answers can be run by medaudit." if running else
-            "Nothing that medaudit can run goes with the answers as it is.",
-            "Does nothing that can be run here go with the answers?",
-            [("compatible, and can be run", numerals.count(running)), ("compatible", numerals.count(len(found.held)))],
-        ),
-    ]  # fmt: skip
 
 
 def sections(found: Advised, top: int) -> Iterator[Section]:
@@ -143,7 +124,7 @@ def _stands(found: Advised, some: Sequence[Advice]) -> Section:
     drawn = [(str(k), one) for k, one in enumerate(some[:_DRAWN], 1)]
     places = [(name, one.config.position(found.within)) for name, one in drawn]
     axes = record.axes
-    svg = plane(
+    svg = figures.plane(
         {one.name: _sides(one.box) for one in record.paradigms.values()},
         [(name, _sides(box)) for name, box in places if box is not None],
         title="The stance, and what goes with it", x=_axis(axes["O"]), y=_axis(axes["E"]), stance=_sides(stance.box),
@@ -180,15 +161,12 @@ def _answered(found: Advised) -> Section:
         limits.setdefault(limit.because, []).append(f"{limit.atom}: {', '.join(limit.allowed) or 'nothing'}")
     rows = []
     for name, question in asked.items():
-        given = found.answers.get(name)
-        given = {True: "yes", False: "no"}.get(given, given) if isinstance(given, bool) else given
+        given = known_.answer_of(name, found.answers.get(name))
         moved = [found.within.record.axes[axis].name for axis, by in found.stance.moved if name in by]
-        if isinstance(given, str) and given in question.answers:
+        if isinstance(given, str):
             said = question.answers[given].text
-        elif isinstance(given, Mapping):
-            said = ", ".join(f"{key} {'not known' if one is None else one}" for key, one in given.items())
         else:
-            said = "not known" if given is None or isinstance(given, str) else str(given)
+            said = ", ".join(f"{key} {one:g}" for key, one in (given or {}).items()) or "not known"
         rows.append((name, question.text, said, ", ".join(moved), "; ".join(limits.get(name, ()))))
     others = [f"{why} leaves {'; '.join(some)}" for why, some in limits.items() if why not in asked]
     if found.stance.budget is not None:
@@ -239,10 +217,19 @@ def _ranked(found: Advised, some: Sequence[Advice]) -> Section:
             Table("Not compatible", ("Configuration", "Compatible", "Forward passes a case", "Runs here", "Why not"),
                   rejected, "lrrll")
         )  # fmt: skip
+    if aside := told.aside(found):
+        tables.append(Table("Placed last, however compatible", ("Configuration", "Because it is"), aside, "ll"))
+    if found.controls:
+        rows = [(one.name, f"{one.compatibility:.0%}", _passes(one.cost.work), "yes" if one.runs else "no")
+                for one in found.controls]  # fmt: skip
+        tables.append(
+            Table("Controls", ("Control", "Compatible", "Forward passes a case", "Runs here"), rows, "lrrl",
+                  "No explanations: what explanations are held against.")
+        )  # fmt: skip
     return Section(
         "Which configurations go with them",
-        f"{len(found.held)} of {len(found.ranked)} do. The order is compatibility, then cost; nothing is recommended "
-        "by name.",
+        f"{len(found.held)} of {len(found.ranked)} do. The order is compatibility, then cost; those that are known to "
+        "fail a test which they owe come after all others. Nothing is recommended by name.",
         tables=tables,
     )
 
@@ -341,10 +328,9 @@ def _claims(found: Advised, some: Sequence[Advice]) -> Section:
 
 def _why(one: Advice) -> str:
     """Return what is broken, or where nothing is, how much lies in the stance."""
-    broken = [each for each in one.reasons if not each.text.endswith("]")]
-    parts = [
-        each.text + (f" ({', '.join(each.questions)})" if each.questions else "") for each in broken or one.reasons
-    ]
+    judging = [each for each in one.reasons if not told.sets_aside(each)]
+    broken = [each for each in judging if not each.text.endswith("]")]
+    parts = [each.text + (f" ({', '.join(each.questions)})" if each.questions else "") for each in broken or judging]
     return "; ".join(parts)
 
 
@@ -361,7 +347,7 @@ def _axis(axis: Any) -> list[str]:
     return [axis.name, f"−1: {axis.low}", f"+1: {axis.high}"]
 
 
-def _sides(box: Box) -> Sides:
+def _sides(box: Box) -> tuple[tuple[float, float], tuple[float, float]]:
     return ((box.O.lo, box.O.hi), (box.E.lo, box.E.hi))
 
 

@@ -24,7 +24,7 @@ from medaudit import __version__
 from medaudit.audits.explanations.opened import Explained
 from medaudit.audits.explanations.study import Study, Tested
 from medaudit.errors import DataError
-from medaudit.explanation.assumptions import Configuration, registry
+from medaudit.explanation.assumptions import Configuration, diff, registry
 from medaudit.explanation.attributions.run import attribute
 from medaudit.report import gallery
 from medaudit.report.atomic import write_atomically
@@ -67,7 +67,7 @@ def _card(result: Study, name: str, tested: Tested, k: int, model: str) -> dict[
         "noise_floor": {pair: float(one.effect.floor[k]) for pair, one in result.pairs.items()
                         if one.effect is not None and one.a.key == tested.config.key},
         "dissent": {"name": other, **against.as_dict(), "key": against.key, "similarity": alike,
-                    "assume": [asdict(one) for one in against.sentences()]},
+                    "assume": [asdict(one) for one in diff(tested.config, against).added]},
         "numbers": {"explanation": numbers(maps[k]), "dissent": numbers(result.maps_of(other)[k])},
         "image": image_hash(shown.images[row]), "model": model, "registry": registry().hash,
         "seed": result.settings.seed, "medaudit": __version__, "torch": torch.__version__,
@@ -176,8 +176,8 @@ def card_page(card: dict[str, Any], picture: bytes) -> bytes:
         f"<section><h2>What may be claimed</h2><table>{rows(claims)}</table></section>"
         f"<section><h2>Tests</h2><table>{rows(tests)}</table></section>"
         f"<section><h2>Dissent</h2><p><b>{escape(against['name'])}</b> explains the same answer of the same model and "
-        f"agrees with this by {against['similarity']:.2f} (rank correlation). It assumes:</p><ul>{other}</ul></section>"
-        f"<section><h2>Provenance</h2><table>"
+        f"agrees with this by {against['similarity']:.2f} (rank correlation). It assumes "
+        f"instead:</p><ul>{other}</ul></section><section><h2>Provenance</h2><table>"
         + rows([("configuration", card["configuration"]["key"]), ("model", card["model"]), ("image", card["image"]),
                 ("registry", card["registry"]), ("seed", str(card["seed"])), ("medaudit", card["medaudit"]),
                 ("torch", card["torch"])])

@@ -7,7 +7,7 @@ from typing import Any
 
 from medaudit.audits.conclude import Draft, conclude, insufficient
 from medaudit.audits.explanations.study import PairResult, Study, Tested
-from medaudit.explanation.assumptions import Choice, diff, registry
+from medaudit.explanation.assumptions import Choice, Configuration, diff, registry
 from medaudit.explanation.assumptions.choice import written
 from medaudit.explanation.warrants.warrant import Warrant
 from medaudit.report import Finding, Verdict
@@ -97,8 +97,7 @@ def _pair(name: str, one: PairResult) -> Draft:
     pair = registry().pairs[name]
     question = pair.question.text
     change = diff(one.a, one.b)
-    what = ", ".join(f"{_name(c.atom)} from {_short(c.before, c.after)} to {_short(c.after, c.before)}"
-                     for c in change.changes)  # fmt: skip
+    what = ", ".join(changes(one.a, one.b))
     alike, beyond = e.similarity, e.beyond
     said = (
         f"maps are alike by {alike.value:.2f} ({alike.low:.2f} to {alike.high:.2f}, rank correlation), "
@@ -118,6 +117,13 @@ def _pair(name: str, one: PairResult) -> Draft:
               "similarity": {"value": alike.value, "low": alike.low, "high": alike.high}}  # fmt: skip
     return Draft(f"pair:{name}", question, groups, beyond, judge, primary=True,
                  rests_on=tuple(s.text for s in change.added))  # fmt: skip
+
+
+def changes(a: Configuration, b: Configuration) -> list[str]:
+    """Return what changes from one configuration to another, a phrase a choice."""
+    return [
+        f"{_name(c.atom)} from {_short(c.before, c.after)} to {_short(c.after, c.before)}" for c in diff(a, b).changes
+    ]
 
 
 def _test(name: str, tested: Tested, one: Warrant) -> Draft:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from medaudit import __version__
 from medaudit.audits.explanations.cards import coloured, grey
-from medaudit.audits.explanations.findings import first
+from medaudit.audits.explanations.findings import changes, first
 from medaudit.audits.explanations.study import Study
 from medaudit.explanation.assumptions import registry
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
@@ -96,10 +96,11 @@ def _pairs(result: Study) -> Section:
             continue
         e = one.effect
         noise = numerals.number(float(e.floor.mean()), 3)
-        cells.append((name, one.a.label(), one.b.label(), _with(e.similarity), noise, _with(e.beyond), e.verdict))
+        changed = ", ".join(changes(one.a, one.b))
+        cells.append((name, one.a.family, changed, _with(e.similarity), noise, _with(e.beyond), e.verdict))
         rows.append({"group": name, "value": e.similarity.value, "low": e.similarity.low, "high": e.similarity.high,
                      "n": e.similarity.n})  # fmt: skip
-    titles = ("Pair", "From", "To", "Likeness (95 %)", "Noise", "Beyond noise (95 %)", "Verdict")
+    titles = ("Pair", "Method", "Changed", "Likeness (95 %)", "Noise", "Beyond it (95 %)", "")
     tables = [Table("Pairs", titles, cells, "lllrrrl",
                     note="Likeness is the rank correlation of signed maps: 1 the same, 0 unrelated, below 0 "
                     "turned around. Noise is the distance (1 less likeness) between reruns of one configuration, or of "
@@ -223,5 +224,5 @@ def _share(e: object) -> str:
 
 
 def _with(e: object) -> str:
-    value, low, high = (getattr(e, key) for key in ("value", "low", "high"))
-    return numerals.with_interval(value, low, high)
+    value, low, high = (numerals.number(getattr(e, key), 2) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"

@@ -15,7 +15,17 @@ from torch import Tensor, nn
 from medaudit.audits.explanations.opened import Explained
 from medaudit.audits.explanations.settings import ExplainSettings
 from medaudit.errors import DataError, UsageError
-from medaudit.explanation.assumptions import Claim, Configuration, License, configuration, internal, license, registry
+from medaudit.explanation.assumptions import (
+    Claim,
+    Configuration,
+    License,
+    applies,
+    configuration,
+    internal,
+    license,
+    registry,
+)
+from medaudit.explanation.assumptions.claims import Status
 from medaudit.explanation.attributions.audit import refusals
 from medaudit.explanation.attributions.run import Banks, Subject, attribute, refused
 from medaudit.explanation.warrants import anova, curves, localisation, randomisation
@@ -203,10 +213,9 @@ def _tested(
     more: dict[str, Any] = {"patients": owners, "fewest": settings.min_patients, "seed": settings.seed}
     told: dict[str, Warrant] = {}
     not_run: dict[str, str] = {}
-    tests = registry().warrants
 
     def run(name: str, make: Callable[[], Any], *, judge: str | None = None, **options: Any) -> None:
-        if not all(config[atom].value in values for atom, values in tests[name].applies.items()):
+        if not applies(name, config):
             not_run[name] = "it does not apply to this configuration"
             return
         inside = internal(name, config, {"absence": judge} if judge else None)
@@ -244,10 +253,12 @@ def _tested(
     else:
         not_run["repeatability"] = "it needs the model trained again"
     placed = _placed(config, found, maps, owners, settings, run, not_run)
-    status = {name: "not-run" if one.passed is None else "passed" if one.passed else "failed"
-              for name, one in told.items()}  # fmt: skip
+    status: dict[str, Status] = {
+        name: "not-run" if one.passed is None else "passed" if one.passed else "failed" for name, one in told.items()
+    }
     judge = {"deletion": {"absence": "constant(grey)"}, "insertion": {"absence": "constant(grey)"}}
-    licences = tuple(license(Claim(kind, config["scope"].value), config, status, judged_with=judge) for kind in CLAIMS)  # type: ignore[arg-type]
+    scope = config["scope"].value
+    licences = tuple(license(Claim(kind, scope), config, status, judged_with=judge) for kind in CLAIMS)
     return Tested(config, "", maps, tuple(told.values()), licences, placed, not_run)
 
 
@@ -269,13 +280,13 @@ def _placed(
         told = localisation.localise(maps, masks)
         for measure in ("auroc", "auprc", "mass", "iou", "pointing"):
             if measure in told.values:
-                placed[measure] = mean_estimate(np.nanmean(told.values[measure], 0), owners, name=measure,
+                placed[measure] = mean_estimate(_over_readers(told.values[measure]), owners, name=measure,
                                                 resamples=settings.resamples, seed=settings.seed)  # fmt: skip
-        run("mask-auroc", lambda: np.nanmean(told.values["auroc"], 0))
-        run("mass-in-mask", lambda: np.nanmean(told.values["mass"], 0), threshold=float(np.nanmean(told.chance)))
+        run("mask-auroc", lambda: _over_readers(told.values["auroc"]))
+        run("mass-in-mask", lambda: _over_readers(told.values["mass"]), threshold=float(np.nanmean(told.chance)))
         if len(masks) > 1:
             run("annotator-ceiling", lambda: told.below_ceiling("iou", owners, resamples=settings.resamples))
-            placed["ceiling"] = mean_estimate(np.nanmean(told.ceiling["iou"], 0), owners, name="IoU of readers")
+            placed["ceiling"] = mean_estimate(_over_readers(told.ceiling["iou"]), owners, name="IoU of readers")
         else:
             not_run["annotator-ceiling"] = "it needs the masks of two readers"
     if shown.marker is not None:
@@ -284,3 +295,10 @@ def _placed(
                                          resamples=settings.resamples, seed=settings.seed)  # fmt: skip
         placed["marker_area"] = mean_estimate(marked.mean((1, 2)), owners, name="area of the marker")
     return placed
+
+
+def _over_readers(values: np.ndarray) -> np.ndarray:
+    """Return (N,): the mean over readers (A, N), of those that there are; NaN where there is none."""
+    known = np.isfinite(values)
+    count = known.sum(0)
+    return np.where(count > 0, np.where(known, values, 0.0).sum(0) / np.maximum(count, 1), np.nan)

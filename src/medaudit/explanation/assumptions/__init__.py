@@ -9,7 +9,7 @@ from medaudit.explanation.assumptions.adaptation import COMPATIBLE, Adaptation, 
 from medaudit.explanation.assumptions.advisor import Advice, Owed, Reason, advise, compatibility
 from medaudit.explanation.assumptions.boxes import EVERYWHERE, Box, Interval
 from medaudit.explanation.assumptions.choice import Choice, choice
-from medaudit.explanation.assumptions.claims import Claim, License, applies, column_of, internal, license
+from medaudit.explanation.assumptions.claims import Claim, License, applies, column_of, internal, license, not_applying
 from medaudit.explanation.assumptions.configuration import (
     Assumed,
     Configuration,
@@ -18,14 +18,16 @@ from medaudit.explanation.assumptions.configuration import (
     configuration,
     ends,
     preset,
+    read,
 )
-from medaudit.explanation.assumptions.cost import Passes, cost
+from medaudit.explanation.assumptions.cost import PIXELS, Passes, cost
 from medaudit.explanation.assumptions.difference import Change, Difference, diff
 from medaudit.explanation.assumptions.registry import ATOMS, Framework, Registry, framework, registry
 from medaudit.explanation.assumptions.stance import (
     Conflict,
     Limit,
     Stance,
+    answer_of,
     contradictions,
     restricted,
     situation,
@@ -33,9 +35,9 @@ from medaudit.explanation.assumptions.stance import (
 )
 
 __all__ = [
-    "ATOMS", "COMPATIBLE", "EVERYWHERE", "Adaptation", "Advice", "Assumed", "Box", "Change", "Choice", "Claim",
-    "Configuration", "Conflict", "Difference", "Framework", "Interval", "License", "Limit", "Owed", "Passes", "Reading",
-    "Reason", "Registry", "Stance", "adapt", "admissible", "advise", "applies", "choice", "column_of", "compatibility",
-    "configuration", "contradictions", "cost", "diff", "ends", "framework", "internal", "license", "preset",
-    "registry", "restricted", "situation", "stance",
+    "ATOMS", "COMPATIBLE", "EVERYWHERE", "PIXELS", "Adaptation", "Advice", "Assumed", "Box", "Change", "Choice",
+    "Claim", "Configuration", "Conflict", "Difference", "Framework", "Interval", "License", "Limit", "Owed", "Passes",
+    "Reading", "Reason", "Registry", "Stance", "adapt", "admissible", "advise", "answer_of", "applies", "choice",
+    "column_of", "compatibility", "configuration", "contradictions", "cost", "diff", "ends", "framework", "internal",
+    "license", "not_applying", "preset", "read", "registry", "restricted", "situation", "stance",
 ]  # fmt: skip

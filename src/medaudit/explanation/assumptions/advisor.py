@@ -1,16 +1,17 @@
 """Which configurations go with a stance, why, at what price; and of those that do not, what one would have to assume.
 
-Nothing is recommended by name: the order is compatibility alone, and every preset is in the list with its reasons.
+Nothing is recommended by name: the order is compatibility, then cost, and every preset is in the list with its reasons.
+Last come those that are known to fail a test which they owe, and controls, which are no explanations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from medaudit.explanation.assumptions.boxes import Box
-from medaudit.explanation.assumptions.claims import applies, internal
+from medaudit.explanation.assumptions.claims import Status, applies, internal
 from medaudit.explanation.assumptions.configuration import Assumed, Configuration, Reading, preset, read
 from medaudit.explanation.assumptions.cost import PIXELS, Passes, cost
 from medaudit.explanation.assumptions.registry import DEFAULT, Framework, Registry, framework, registry
@@ -50,6 +51,10 @@ class Advice:
     paradigms: tuple[Reading, ...]
     """Of what it shares with the stance, or of itself where that is nothing."""
     runs: bool
+    failures: tuple[str, ...] = ()
+    """Warrants that it owes, is known to fail, and has not been said to have passed."""
+    control: bool = False
+    """What explanations are held against, and none itself."""
 
 
 def compatibility(
@@ -68,9 +73,13 @@ def compatibility(
 def advise(
     stance: Stance, access: str | None = None, budget: float | None = None, *, data: str | None = None,
     within: str | Path | Framework = DEFAULT, pixels: int = PIXELS, configs: Iterable[tuple[str, Configuration]] = (),
-    known: Registry | None = None,
+    warrants: Mapping[str, Mapping[str, Status]] | None = None, known: Registry | None = None,
 ) -> tuple[Advice, ...]:  # fmt: skip
     """Return every preset (or ``configs``, with names) judged by a stance: most compatible first, then cheapest.
+
+    What is known to fail a warrant that it owes comes after all others, however compatible, and controls come last.
+    ``warrants``: a name to how its warrants came out, as ``{"guided-backprop": {"randomisation": "passed"}}``: what
+    has passed here is held against nobody.
 
     ``access``: what can be had of the model (outputs, gradients, architecture, intrinsic); ``budget``: forward passes a
     case, a backward pass counting as two, an image having ``pixels``; ``data``: images, tables or graphs. All are hard.
@@ -79,12 +88,16 @@ def advise(
     frame = framework(within, known)
     stance = restricted(stance, access=access, budget=budget, data=data)
     some = list(configs) or [(name, preset(name, known)) for name in known.presets]
-    found = [_judged(name, config, stance, frame, pixels, known) for name, config in some]
-    return tuple(sorted(found, key=lambda one: (-one.compatibility, one.cost.work, one.name)))
+    passed = {name: {warrant for warrant, status in each.items() if status == "passed"}
+              for name, each in (warrants or {}).items()}  # fmt: skip
+    found = [_judged(name, config, stance, frame, pixels, known, passed.get(name, set())) for name, config in some]
+    return tuple(
+        sorted(found, key=lambda one: (one.control, bool(one.failures), -one.compatibility, one.cost.work, one.name))
+    )
 
 
 def _judged(
-    name: str, config: Configuration, stance: Stance, frame: Framework, pixels: int, known: Registry
+    name: str, config: Configuration, stance: Stance, frame: Framework, pixels: int, known: Registry, passed: set[str]
 ) -> Advice:  # fmt: skip
     price = cost(config, pixels=pixels, known=known)
     own = config.position(frame)
@@ -100,9 +113,20 @@ def _judged(
         reasons += _places(own, stance, frame)
     box = shared if shared is not None else own
     readings = () if box is None else read(box, frame)
+    owed = _owed(config, stance, readings, frame, known)
+    failures = [one for one in known.families[config.family].known_failure
+                if one.warrant not in passed and one.warrant in [each.warrant for each in owed]]  # fmt: skip
+    for one in failures:
+        by = next(each.because for each in owed if each.warrant == one.warrant)
+        asked = tuple(question for question in by if question in known.questions.questions)
+        reasons.append(Reason(f"known to fail {one.warrant}, which it owes: {one.text} ({one.citation})", asked))
+    control = any(config == preset(each, known) for each in known.controls)
+    if control:
+        reasons.append(Reason("a control"))
     return Advice(
         name, config, compatibility(config, stance, frame, pixels=pixels, known=known), tuple(reasons),
-        config.sentences(known), price, _owed(config, stance, readings, frame, known), readings, config.runs(known),
+        config.sentences(known), price, owed, readings, config.runs(known),
+        tuple(dict.fromkeys(one.warrant for one in failures)), control,
     )  # fmt: skip
 
 
@@ -128,7 +152,8 @@ def _owed(
             if paradigm in test.paradigms and applies(warrant, config, known):
                 because.setdefault(warrant, []).append(one.name)
     for warrant, question in stance.warrants:
-        because.setdefault(warrant, []).append(question)
+        if applies(warrant, config, known):
+            because.setdefault(warrant, []).append(question)
     return tuple(
         Owed(warrant, tuple(because[warrant]), internal(warrant, config, known=known) is None)
         for warrant in known.warrants if warrant in because

@@ -96,10 +96,12 @@ def _family(file: _File, name: str) -> None:
         file.among((*keys, "not_run", atom), "admissible value", some, admissible(name, atom, known))
     for part in ("forward", "backward", "trainings"):
         file.try_((*keys, "cost", part), factors, getattr(family.cost, part))
-    for preset, over in family.presets.items():
+    for k, failure in enumerate(family.known_failure):
+        file.among((*keys, "known_failure", k, "warrant"), "warrant", [failure.warrant], known.warrants)
+    for preset, one in family.presets.items():
         if known.presets[preset][0] != name:
             file.fail((*keys, "presets", preset), f"a preset of this name is in '{known.presets[preset][0]}' too")
-        file.try_((*keys, "presets", preset), configuration, name, known=known, **over)
+        file.try_((*keys, "presets", preset), configuration, name, known, **one.over)
 
 
 def _pairs(file: _File) -> None:
@@ -165,6 +167,8 @@ def _warrants(file: _File) -> None:
         keys = ("warrants", name)
         file.choices((*keys, "atoms"), warrant.atoms)
         file.values((*keys, "applies"), warrant.applies)
+        for k, some in enumerate(warrant.any_of):
+            file.values((*keys, "any_of", k), some)
         file.values((*keys, "circular"), warrant.circular)
         file.among((*keys, "paradigms"), "paradigm", warrant.paradigms, sorted(paradigms))
     for name, frame in file.known.frameworks.items():

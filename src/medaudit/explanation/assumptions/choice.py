@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Level = int | float | str | None
 LEVELS = ("black", "white", "grey")
-_WRITTEN = re.compile(r"^\s*([a-z][a-z0-9-]*)\s*(?:\((.*)\))?\s*$", re.DOTALL)
+_WRITTEN = re.compile(r"^\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:\((.*)\))?\s*$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def choice(atom: str, given: Any, known: Registry) -> Choice:
     if value in one.shorthand and not numbers and not ordered:
         value, numbers, ordered = _taken_apart(one.shorthand[value], atom)
     if value not in one.values:
-        raise UsageError(f"{atom} cannot be '{value}'; expected one of {', '.join(one.values)}")
+        short = f", or in short {', '.join(one.shorthand)}" if one.shorthand else ""
+        raise UsageError(f"{atom} cannot be '{value}'; expected one of {', '.join(one.values)}{short}")
     params = params_of(atom, value, known)
     if len(ordered) > len(params):
         raise UsageError(f"{atom} '{value}' takes {_listed(params)}; got {len(ordered)} values")

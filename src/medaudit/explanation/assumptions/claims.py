@@ -14,6 +14,10 @@ from medaudit.explanation.assumptions.registry import Registry, registry
 Status = Literal["passed", "failed", "not-run"]
 STATUSES = ("passed", "failed", "not-run")
 SCOPES = ("point", "neighbourhood", "cohort", "global")
+_ABOUT = {
+    "point": "about one case", "neighbourhood": "about a neighbourhood", "cohort": "about a cohort",
+    "global": "about all cases",
+}  # fmt: skip
 STRENGTHS = ("tentative", "firm")
 SHARED = ("absence", "locality")
 """Choices which, shared by a test and what it tests, make the test internal (spec 08, appendix C)."""
@@ -54,6 +58,8 @@ class License:
     """Warrants that passed and are no independent word, each with the reason."""
     external: tuple[str, ...] = ()
     """Warrants that passed and are independent."""
+    not_needed: tuple[tuple[str, str], ...] = ()
+    """Warrants of the table that cannot be made of this configuration, each with what it has instead."""
 
 
 def column_of(config: Configuration, known: Registry | None = None) -> str:
@@ -102,8 +108,24 @@ def internal(
 
 def applies(warrant: str, config: Configuration, known: Registry | None = None) -> bool:
     """Whether a test can be made of a configuration at all."""
-    one = (known or registry()).warrants[warrant]
-    return all(config[atom].value in values for atom, values in one.applies.items())
+    return not_applying(warrant, config, known) is None
+
+
+def not_applying(warrant: str, config: Configuration, known: Registry | None = None) -> str | None:
+    """Return what keeps a test of a configuration from being made, as ``chance is deterministic``; None: nothing."""
+    known = known or registry()
+    if warrant not in known.warrants:
+        raise UsageError(f"no warrant '{warrant}'; expected one of {', '.join(known.warrants)}")
+    one = known.warrants[warrant]
+    barred = [_barred(when, config) for when in ({**one.applies}, *one.any_of)]
+    for atoms in (barred[0], min(barred[1:], key=len, default=[])):
+        if atoms:
+            return " and ".join(f"{atom} is {config[atom].value}" for atom in atoms)
+    return None
+
+
+def _barred(when: Mapping[str, tuple[str, ...]], config: Configuration) -> list[str]:
+    return [atom for atom, values in when.items() if config[atom].value not in values]
 
 
 def license(
@@ -112,10 +134,12 @@ def license(
 ) -> License:  # fmt: skip
     """Return whether ``claim`` may be made on a configuration's word, the warrants having come out so.
 
-    Refused: the table says never, the configuration is narrower than the claim, or a warrant that the claim rests on
-    has failed. Needs: a warrant of the table has not been run, or a firm claim has no external one. ``judged_with``:
-    warrant to the choices it was run with, see ``internal``. Raises UsageError for a claim, a warrant or an outcome
-    that there is not.
+    Refused: the table says never, the claim is about another scope than the explanation (a mean over a cohort says
+    nothing of one case, and a case nothing of the cohort), or a warrant that the claim rests on has failed. Needs: a
+    warrant of the table has not been run, or a firm claim has no external one. A warrant of the table that cannot be
+    made of the configuration is not needed, and this is said; but where it is what makes the claim mean anything (a
+    share, of what has no sum), the claim is refused. ``judged_with``: warrant to the choices it was run with, see
+    ``internal``. Raises UsageError for a claim, a warrant or an outcome that there is not.
     """
     known = known or registry()
     if claim.kind not in known.claims.claims:
@@ -132,18 +156,25 @@ def license(
     whys = {warrant: internal(warrant, config, (judged_with or {}).get(warrant), known) for warrant in passed}
     inside = tuple((warrant, why) for warrant, why in whys.items() if why is not None)
     outside = tuple(warrant for warrant, why in whys.items() if why is None)
+    cannot = {warrant: why for warrant in cell.needs if (why := not_applying(warrant, config, known)) is not None}
+    needed = tuple(warrant for warrant in cell.needs if warrant not in cannot)
+    waived = tuple(one for one in cannot.items() if known.warrants[one[0]].elsewhere == "not needed")
 
     def told(verdict: Literal["licensed", "needs", "refused"], why: str, needs: tuple[str, ...] = (),
              either: tuple[str, ...] = ()) -> License:  # fmt: skip
-        return License(claim, column, verdict, why, needs, either, inside, outside)
+        return License(claim, column, verdict, why, needs, either, inside, outside, waived)
 
     if cell.verdict == "N":
         return told("refused", f"{name}: never '{row.says}'; {row.why_not.text}")
-    if SCOPES.index(claim.scope) > SCOPES.index(config["scope"].value):
-        return told("refused", f"the claim is about a {claim.scope}, the explanation about a {config['scope'].value}")
-    if failed := [warrant for warrant in cell.needs if warrants.get(warrant) == "failed"]:
+    if claim.scope != config["scope"].value:
+        scope = config["scope"].value
+        return told("refused", f"the claim is {_ABOUT[claim.scope]}, the explanation {_ABOUT[scope]}: claim it of that")
+    for warrant, why in cannot.items():
+        if known.warrants[warrant].elsewhere == "refused":
+            return told("refused", f"'{row.says}' rests on {warrant}, which does not apply: {why}")
+    if failed := [warrant for warrant in needed if warrants.get(warrant) == "failed"]:
         return told("refused", f"'{row.says}' rests on {', '.join(failed)}, which failed")
-    owed = tuple(warrant for warrant in cell.needs if warrant not in passed)
+    owed = tuple(warrant for warrant in needed if warrant not in passed)
     either: tuple[str, ...] = ()
     if claim.strength == "firm" and not outside:
         candidates = tuple(
@@ -152,15 +183,16 @@ def license(
             and internal(warrant, config, (judged_with or {}).get(warrant), known) is None
         )  # fmt: skip
         either = () if set(owed) & set(candidates) else candidates
+    spared = [f"{warrant} does not apply ({why}) and is not needed" for warrant, why in cannot.items()]
     if owed or either:
         parts = [f"{', '.join(owed)} must pass"] if owed else []
         if either:
             parts.append("a warrant that is external must pass: what has passed is internal" if inside else
                          "a warrant that is external must pass")  # fmt: skip
-        return told("needs", "; ".join(parts), owed, either)
-    how = "by definition" if cell.verdict == "L" else f"{', '.join(cell.needs)} passed"
+        return told("needs", "; ".join(parts + spared), owed, either)
+    how = "by definition" if cell.verdict == "L" or not needed else f"{', '.join(needed)} passed"
     said = "may be said" if claim.strength == "firm" else "may be said with 'suggests'"
-    return told("licensed", f"'{row.says}' {said}: {how}" + (f"; {cell.why}" if cell.why else ""))
+    return told("licensed", f"'{row.says}' {said}: " + "; ".join([how, *spared, *([cell.why] if cell.why else [])]))
 
 
 def _same(judge: Choice, mine: Choice, stated: bool) -> bool:

@@ -62,7 +62,7 @@ class Configuration:
         """Return a parameter of one choice, as ``param("locality", "nodes")``."""
         return self[atom].param(name)
 
-    def with_(self, known: Registry | None = None, **changed: Any) -> Configuration:
+    def with_(self, known: Registry | None = None, /, **changed: Any) -> Configuration:
         """Return it with other choices or parameters, said as to ``configuration``; UsageError as there."""
         known = known or registry()
         return _made(self.family, dict(self), changed, known)
@@ -83,7 +83,7 @@ class Configuration:
             raise UsageError("no configuration; expected {family: ..., atoms: {...}}") from None
         if unknown := [atom for atom in atoms if atom not in ATOMS]:
             raise UsageError(f"no choice '{unknown[0]}'; expected one of {', '.join(ATOMS)}")
-        return configuration(family, known=known, **atoms)
+        return configuration(family, known, **atoms)
 
     @property
     def key(self) -> str:
@@ -93,7 +93,7 @@ class Configuration:
 
     def label(self, known: Registry | None = None) -> str:
         """Return the family and the choices that are not its own, as one would type them."""
-        usual = configuration(self.family, known=known)
+        usual = configuration(self.family, known)
         other = [f"{atom}={_short(atom, one, known or registry())}" for atom, one in self if one != usual[atom]]
         return f"{self.family}({', '.join(other)})" if other else self.family
 
@@ -182,12 +182,12 @@ class Configuration:
         )
 
 
-def configuration(family: str, known: Registry | None = None, **chosen: Any) -> Configuration:
+def configuration(family: str, known: Registry | None = None, /, **chosen: Any) -> Configuration:
     """Return a family's configuration with other choices than its own where they are given.
 
     ``configuration("integrated-gradients", absence="black", explanandum="margin", nodes=64)``: a choice is said as
-    ``choice`` reads it; any other word is a parameter of whichever choice has it. Raises UsageError, naming what is
-    admissible, for a family, a choice or a parameter that is not there.
+    ``choice`` reads it; any other word is a parameter of whichever choice has it (the registry is given by position
+    alone). Raises UsageError, naming what is admissible, for a family, a choice or a parameter that is not there.
     """
     known = known or registry()
     if family not in known.families:
@@ -201,7 +201,7 @@ def preset(name: str, known: Registry | None = None) -> Configuration:
     if name not in known.presets:
         raise UsageError(f"no preset '{name}'; expected one of {', '.join(sorted(known.presets))}")
     family, over = known.presets[name]
-    return configuration(family, known=known, **over)
+    return configuration(family, known, **over)
 
 
 def ends(pair: str, known: Registry | None = None) -> tuple[Configuration, Configuration]:
@@ -211,8 +211,8 @@ def ends(pair: str, known: Registry | None = None) -> tuple[Configuration, Confi
         raise UsageError(f"no pair '{pair}'; expected one of {', '.join(known.pairs)}")
     a, b = known.pairs[pair].a, known.pairs[pair].b
     return (
-        configuration(a.family, known=known, **(a.model_extra or {})),
-        configuration(b.family, known=known, **(b.model_extra or {})),
+        configuration(a.family, known, **(a.model_extra or {})),
+        configuration(b.family, known, **(b.model_extra or {})),
     )
 
 

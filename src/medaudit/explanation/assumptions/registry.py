@@ -63,7 +63,14 @@ class Registry:
     @cached_property
     def presets(self) -> Mapping[str, tuple[str, Mapping[str, Any]]]:
         """Name of a preset to its family and to the choices in which it departs from the family's own."""
-        return {name: (family, over) for family, one in self.families.items() for name, over in one.presets.items()}
+        return {
+            name: (family, each.over) for family, one in self.families.items() for name, each in one.presets.items()
+        }
+
+    @cached_property
+    def controls(self) -> frozenset[str]:
+        """Names of the presets that are no explanations, but what explanations are held against."""
+        return frozenset(name for one in self.families.values() for name, each in one.presets.items() if each.control)
 
     def sentences(self) -> Iterator[tuple[str, schema.Sentence]]:
         """Yield every sentence with the place where it stands."""

@@ -113,6 +113,25 @@ class Cost(_Record):
     """What several answers are of: models, which must be trained, or one model."""
 
 
+class KnownFailure(Sentence):
+    """A warrant that a family is known to fail: what was found, and by whom."""
+
+    warrant: Words
+
+
+class Preset(BaseModel):
+    """The choices in which a configuration with a name departs from its family's own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    control: bool = False
+    """What explanations are held against, and no explanation itself."""
+
+    @property
+    def over(self) -> dict[str, Any]:
+        """The choices."""
+        return self.model_extra or {}
+
+
 class Family(_Record):
     """A method with all its choices: which it takes by itself, which it may take, what it costs."""
 
@@ -126,7 +145,8 @@ class Family(_Record):
     cost: Cost
     assume: tuple[Sentence, ...]
     explanation_model: Sentence | None = None
-    presets: dict[str, dict[str, Any]]
+    known_failure: tuple[KnownFailure, ...] = ()
+    presets: dict[str, Preset]
 
 
 class Families(_Record):
@@ -191,6 +211,8 @@ class Question(_Record):
     weight: dict[str, Annotated[float, Field(gt=0)]] = {}
     answers: dict[str, Answer] = {}
     numbers: dict[str, tuple[Band, ...]] = {}
+    least: dict[str, float] = {}
+    """Of a number, where it is not -1; the most is 1."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Question:
@@ -205,6 +227,8 @@ class Question(_Record):
             ]
             if any(getattr(one, axis) is not None for one in said) != (axis in self.weight):
                 raise ValueError(f"a weight on {axis} is needed where an answer says something of it, and only there")
+        if unknown := set(self.least) - set(self.numbers):
+            raise ValueError(f"the least of '{min(unknown)}', which is no number of the question")
         for name, bands in self.numbers.items():
             ends = [band.below for band in bands[:-1] if band.below is not None]
             if not bands or bands[-1].below is not None or len(ends) < len(bands) - 1 or ends != sorted(set(ends)):
@@ -289,6 +313,11 @@ class Warrant(_Record):
     against: Literal["itself", "model", "data", "people", "others"]
     """What the explanation is held against; against itself is never external."""
     applies: dict[str, tuple[str, ...]] = {}
+    """It can be made only of configurations with one of these values of each of these choices,"""
+    any_of: tuple[dict[str, tuple[str, ...]], ...] = ()
+    """and with those of one of these; none: of any."""
+    elsewhere: Literal["not needed", "refused"] = "not needed"
+    """What becomes of a claim that needs it, where it cannot be made."""
     circular: dict[str, tuple[str, ...]] = {}
     """Explanations that pass by construction."""
     assume: Sentence

@@ -99,8 +99,8 @@ class Conflict:
 def stance(answers: Mapping[str, Any], known: Registry | None = None) -> Stance:
     """Return where somebody stands who answers so: question id to an answer's key, or to numbers (``{"kappa": 0.6}``).
 
-    What is missing, None or ``"unknown"`` is not known, which is always allowed. Raises UsageError naming the
-    questions, or the answers, that there are.
+    What is missing, None or ``"unknown"`` is not known, which is always allowed; capital letters count for nothing.
+    Raises UsageError naming the questions, or the answers, that there are.
     """
     known = known or registry()
     said = _read(answers, known)
@@ -125,6 +125,11 @@ def stance(answers: Mapping[str, Any], known: Registry | None = None) -> Stance:
         _mean(ends["O"]), _mean(ends["E"]), tuple(hard), tuple((axis, tuple(some)) for axis, some in moved.items()),
         tuple(warrants), budget,
     )  # fmt: skip
+
+
+def answer_of(question: str, given: Any, known: Registry | None = None) -> str | dict[str, float] | None:
+    """Return an answer as it is read: its key, numbers by name, or None where it is not known; UsageError as above."""
+    return _read({question: given}, known or registry()).get(question)
 
 
 def situation(name: str, known: Registry | None = None) -> dict[str, Any]:
@@ -203,9 +208,10 @@ def _read(answers: Mapping[str, Any], known: Registry) -> dict[str, str | dict[s
         given = answers.get(name)
         if isinstance(given, bool):
             given = "yes" if given else "no"
-        if given is None or (isinstance(given, str) and given in UNKNOWN):
+        if given is None or _unknown(given):
             continue
         if question.answers:
+            given = given.strip().casefold() if isinstance(given, str) else given
             if not isinstance(given, str) or given not in question.answers:
                 raise UsageError(f"{name}: no answer '{given}'; expected {', '.join(question.answers)} or unknown")
             found[name] = given
@@ -215,16 +221,21 @@ def _read(answers: Mapping[str, Any], known: Registry) -> dict[str, str | dict[s
         for key, number in numbers.items():
             if key not in question.numbers:
                 raise UsageError(f"{name}: no number '{key}'; expected {', '.join(question.numbers)} or unknown")
-            if number is None or (isinstance(number, str) and number in UNKNOWN):
+            if number is None or _unknown(number):
                 continue
+            least = question.least.get(key, -1.0)
             try:
-                kept[key] = float(number)
+                kept[key] = float("nan" if isinstance(number, bool) else number)
             except (TypeError, ValueError):
                 raise UsageError(f"{name}: {key} is '{number}'; expected a number, or unknown") from None
-            if not (isfinite(kept[key]) and -1 <= kept[key] <= 1):
-                raise UsageError(f"{name}: {key} is {number}; expected a number from -1 to 1")
+            if not (isfinite(kept[key]) and least <= kept[key] <= 1):
+                raise UsageError(f"{name}: {key} is {number}; expected a number from {least:g} to 1, or unknown")
         found[name] = kept
     return found
+
+
+def _unknown(given: Any) -> bool:
+    return isinstance(given, str) and given.strip().casefold() in UNKNOWN
 
 
 def _parts(question: schema.Question, said: str | dict[str, float] | None, axis: str) -> list[tuple[float, float]]:

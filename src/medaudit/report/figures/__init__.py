@@ -8,6 +8,7 @@ from medaudit.report.figures.curves import curve, threshold_sweep
 from medaudit.report.figures.heatmap import heatmap
 from medaudit.report.figures.intervals import forest, gaps, pooled_against_within
 from medaudit.report.figures.lines import lines, pairs
+from medaudit.report.figures.plane import plane
 from medaudit.report.figures.scatter import scatter
 from medaudit.report.figures.shares import bars, distribution
 
@@ -20,6 +21,7 @@ __all__ = [
     "heatmap",
     "lines",
     "pairs",
+    "plane",
     "pooled_against_within",
     "scatter",
     "threshold_sweep",
