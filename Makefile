@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/pytest -n 2 --dist loadfile tests
 
-# Every run that a test kills is killed ten times as often.
+# Every run that a test kills is killed twenty times as often.
 soak: $(VENV)/.installed-test
 	MEDAUDIT_KILLS=20 $(BIN)/pytest -n 2 --dist loadfile -k "kill" tests
 
@@ -39,9 +39,10 @@ format: $(VENV)/.installed-lint
 clean:
 	rm -rf $(VENV) build site runs .pytest_cache .ruff_cache .mypy_cache
 
-# What `make test`, `lint` and `docs` need, at once: pip looks at everything once instead of four times.
+# What `make test`, `lint` and `docs` need, at once: pip looks at everything once instead of four times, and modules that
+# nobody imports are not compiled.
 install-all: $(VENV)/.created
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[perceptual,huggingface,test,lint,docs]'
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt -e '.[perceptual,huggingface,test,lint,docs]'
 	@touch $(VENV)/.installed
 	@touch $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-docs
 

@@ -86,7 +86,7 @@ def run_until_killed(processes, folder, where, count):
 
 
 rng = random.Random(20261123)
-KILLS = int(os.environ.get("MEDAUDIT_KILLS", "2"))
+KILLS = int(os.environ.get("MEDAUDIT_KILLS", "1"))
 POINTS = [
     (where, rng.randint(1, 24 if where == "step" else 12))
     for where in ("step", "replace", "fsync") for _ in range(max(1, KILLS // 2))

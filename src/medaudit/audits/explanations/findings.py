@@ -110,7 +110,7 @@ def _pair(name: str, one: PairResult) -> Draft:
         if e.verdict == "differs":
             return "supported", f"To change {what} gives another map: {said}."
         if e.verdict == "indistinguishable":
-            return "refuted", f"To change {what} gives the same map: {said}."
+            return "refuted", f"To change {what} changes the map by less than the margin: {said}."
         return "insufficient", f"Whether to change {what} matters cannot be told: {said}; {e.reason}."
 
     groups = {"floor": {"distance": float(e.floor.mean())}, "between": {"distance": float(e.between.mean())},

@@ -306,10 +306,10 @@ def effect(
     drawn alike. ``p`` is of dealing out each patient's runs anew, which is exact where runs draw anew for each image;
     it needs three runs in all, else it is NaN.
 
-    Verdicts: ``differs`` where the interval lies above 0 and p, if there is one, is not above 1 - ``level`` (intervals
-    of few patients alone say so too often); ``reverses`` where besides the similarity, a correlation, lies below 0 with
-    its interval; ``indistinguishable`` where the interval ends below ``margin``; ``insufficient`` else, and with fewer
-    than ``fewest`` patients. Raises UsageError where there is no run.
+    Verdicts: ``indistinguishable`` where the interval ends below ``margin``: what is smaller is taken for none;
+    ``differs`` where it lies above 0 and p, if there is one, is not above 1 - ``level`` (intervals of few patients
+    alone say so too often); ``reverses`` where besides the similarity, a correlation, lies below 0 with its interval;
+    ``insufficient`` else, and with fewer than ``fewest`` patients. Raises UsageError where there is no run.
     """
     kind = similarity_of(similarity)
     if not len(a_runs) or not len(b_runs):
@@ -365,13 +365,12 @@ def _verdict(
     if beyond.n < fewest:
         return "insufficient", f"{beyond.n} patients; expected {fewest} or more"
     spread = f"{beyond.value:.3g} ({beyond.low:.3g} to {beyond.high:.3g}) beyond noise"
+    if beyond.high < margin:
+        return "indistinguishable", f"{spread}, inside the margin of {margin:g}"
     if beyond.low > 0 and not beyond.p > alpha:
         if kind.signed and alike.high < 0:
             return "reverses", f"{kind.what} is {alike.value:.3g} ({alike.low:.3g} to {alike.high:.3g}); {spread}"
-        small = f", less than the margin of {margin:g}" if beyond.high < margin else ""
-        return "differs", spread + small
-    if beyond.high < margin:
-        return "indistinguishable", f"{spread}, inside the margin of {margin:g}"
+        return "differs", spread
     if beyond.low > 0:
         return "insufficient", f"{spread}, as runs of one configuration can have (p = {beyond.p:.2g})"
     return "insufficient", f"{spread}: neither above 0 nor inside the margin of {margin:g}"
