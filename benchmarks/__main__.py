@@ -36,6 +36,8 @@ BENCHMARKS = {
     "graph_layers": [],
     "graph_edit": ["--peers", "20", "--budget", "5", "--gedlib", "300"],
     "counterfactuals": ["--graphs", "12"],
+    "attributions": ["--images", "3", "--rounds", "2", "--permutations", "40"],
+    "warrants": [],
     "review": [],
 }
 
