@@ -105,3 +105,15 @@ def test_a_missing_mask_is_empty_and_a_missing_image_an_error(tmp_path):
     )
     with pytest.raises(DataError, match="case d0: the table gives no file for its image"):
         grid_of(none, 8, 8)
+
+
+def test_a_mask_lies_where_its_letterboxed_image_lies(tmp_path):
+    picture, mask = np.full((24, 40), 100, np.uint8), np.zeros((24, 40), np.uint8)
+    picture[0, 0], picture[8:14, 20:30], mask[8:14, 20:30] = 0, 255, 255
+    for name, made in (("image", picture), ("mask", mask)):
+        Image.fromarray(made).save(tmp_path / f"{name}.png")
+    (tmp_path / "cases.csv").write_text("case_id,image,mask\na,image.png,mask.png\n")
+    cohort = Cohort.read(tmp_path / "cases.csv").with_role("image", "image").with_role("mask", "mask")
+    for framing in ("letterbox", "crop"):
+        made = prepare(cohort, ["mask"], (40, 40), tmp_path / framing, framing=framing)
+        assert np.array_equal(made.images[0, 0] > 0.9, made.masks["mask"][0] > 230)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,7 +103,7 @@ def audit(
 
     settings = ExplainSettings(
         label=label, classes=tuple(class_), pairs=tuple(part.strip() for part in pairs.split(",") if part.strip()),
-        configurations=tuple(configuration), factors=dict(_factor(text) for text in factor) or dict(FACTORS),
+        configurations=tuple(configuration), factors=_factors(factor) or dict(FACTORS),
         normal=normal, target=target, explained=explained, side=side, colours=3 if colour else 1, mean=mean, std=std,
         runs=runs, steps=steps, test_share=test_share, device=device, seed=seed, resamples=resamples,
         min_patients=min_patients, at_once=at_once,
@@ -139,9 +140,13 @@ def card(
     read_card(path)
     if html is not None:
         try:
-            shutil.copyfile(path.with_suffix(".html"), html)
+            page = path.with_suffix(".html").read_bytes()
+        except OSError:
+            raise DataError(f"{run} has no page of the card of case {case}; run the same audit again") from None
+        try:
+            html.write_bytes(page)
         except OSError as error:
-            raise DataError(f"{html} cannot be written: {error.strerror}") from None
+            raise DataError(f"{html} cannot be written: {error.strerror or error}") from None
         return
     print(path.read_text(encoding="utf-8"), end="")
 
@@ -174,6 +179,8 @@ def _cohort(
 
         if dataset is not None or cases is not None:
             raise UsageError("say where the images are: one of --dataset, --cases, or --simulate NAME")
+        if data is not None or about:
+            raise UsageError("--data goes with --dataset or --cases, and --about with --cases; not with --simulate")
         where = out.resolve()
         found = simulated_images(simulate, where.with_name(f"{where.name}-images"), plant=plant, size=size, seed=seed,
                                  jobs=jobs, progress=not quiet)  # fmt: skip
@@ -181,7 +188,9 @@ def _cohort(
             found = found if column is None else found.with_role(role, column)
         for k, column in enumerate(mask):
             found = found.with_role(f"reader-{k + 1}", column)
-        return found
+        return found if cluster is None else replace(
+            found, table=found.table.with_columns(patient_id=found.column(cluster))
+        )  # fmt: skip
     roles: dict[str, str | None] = {"image": image, "marker": marker}
     roles |= {f"reader-{k + 1}": where for k, where in enumerate(mask)}
     return sources.cohort(
@@ -190,9 +199,19 @@ def _cohort(
     )  # fmt: skip
 
 
+def _factors(some: list[str]) -> dict[str, tuple[str, ...]]:
+    found = dict(_factor(text) for text in some)
+    if len(found) < len(some):
+        raise UsageError(f"--factor was given {len(some)} times for {', '.join(found)}; expected each assumption once")
+    return found
+
+
 def _factor(text: str) -> tuple[str, tuple[str, ...]]:
     atom, is_given, levels = text.partition("=")
-    some = tuple(part.strip() for part in levels.split(",") if part.strip())
-    if not is_given or len(some) < 2:
-        raise UsageError(f"--factor {text}: expected an assumption and two levels or more, as absence=black,white")
+    # Not at commas in brackets: units=grid(8),superpixel(64,10).
+    some = tuple(part.strip() for part in re.split(r",(?![^(]*\))", levels) if part.strip())
+    if not is_given or len(some) < 2 or len(set(some)) < len(some):
+        raise UsageError(
+            f"--factor {text}: expected an assumption and two levels or more, each once, as absence=black,white"
+        )
     return atom.strip(), some

@@ -189,7 +189,9 @@ def _prepare_case(
                 f"case {case.case_id}: the {role} mask is {volume.shape}, the image {planes[0].shape}; "
                 "expected one grid for both"
             )
-        mask[i] = np.rint(255 * resized(middle(volume.array, grid) if framing == "crop" else volume.array, grid))
+        # A mask lies where its image lies: with the same border, or cut alike.
+        ends = () if framing == "stretch" else ((0.0, 1.0),)
+        mask[i] = np.rint(255 * FRAMINGS[framing](volume.array.astype(np.float32), grid, *ends))
     open_memmap(folder / "done.npy", mode="r+")[i] = True
     return i
 

@@ -23,7 +23,7 @@ from PIL import Image
 from medaudit import __version__
 from medaudit.audits.explanations.opened import Explained
 from medaudit.audits.explanations.study import Study, Tested
-from medaudit.errors import DataError
+from medaudit.errors import DataError, UsageError
 from medaudit.explanation.assumptions import Configuration, diff, registry
 from medaudit.explanation.attributions.run import attribute
 from medaudit.report import gallery
@@ -31,7 +31,8 @@ from medaudit.report.atomic import write_atomically
 
 FOLDER = "cards"
 SCHEMA = 1
-_CASE, _SIDE = 12, 160
+_SIDE = 160
+_NEEDED = ("case", "configuration", "dissent", "numbers", "image", "model", "seed")
 
 
 def cards(result: Study, name: str) -> list[dict[str, Any]]:
@@ -53,9 +54,8 @@ def _card(result: Study, name: str, tested: Tested, k: int, model: str) -> dict[
     return {
         "schema": SCHEMA,
         "case": shown.case_ids[row],
-        "explained": f"the {tested.config['explanandum'].value} of class "
-                     f"'{shown.classes[told] if shown.classes else told}', which the model gives this image",
-        "predicted": shown.classes[told] if shown.classes else str(told),
+        "explained": _explained(tested.config, _class(found, int(found.about[k])), _class(found, told)),
+        "predicted": _class(found, told),
         "configuration": {"name": name, **tested.config.as_dict(), "key": tested.config.key},
         "says": tested.config.says(),
         "assume": [asdict(one) for one in tested.config.sentences()],
@@ -72,6 +72,21 @@ def _card(result: Study, name: str, tested: Tested, k: int, model: str) -> dict[
         "image": image_hash(shown.images[row]), "model": model, "registry": registry().hash,
         "seed": result.settings.seed, "medaudit": __version__, "torch": torch.__version__,
     }  # fmt: skip
+
+
+def _class(found: Explained, number: int) -> str:
+    classes = found.pictures.classes
+    return classes[number] if classes else str(number)
+
+
+def _explained(config: Configuration, about: str, predicted: str) -> str:
+    what = config["explanandum"].value
+    if what == "whole-model":
+        return f"the whole model at this image, which it gives class '{predicted}'"
+    given = (
+        "which the model gives this image" if about == predicted else f"and the model gives this image '{predicted}'"
+    )
+    return f"the {what} of class '{about}', {given}"
 
 
 def numbers(values: np.ndarray) -> dict[str, float]:
@@ -106,7 +121,7 @@ def read_card(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: no such card") from None
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is no card: {str(error).splitlines()[0]}") from None
-    if not isinstance(card, dict) or card.get("schema") != SCHEMA or not {"configuration", "dissent"} <= set(card):
+    if not isinstance(card, dict) or card.get("schema") != SCHEMA or not set(_NEEDED) <= set(card):
         raise DataError(f"{path} is no card of this version; expected one that medaudit explain audit wrote")
     return card
 
@@ -125,12 +140,35 @@ def replay(card: dict[str, Any], found: Explained) -> list[str]:
             apart.append(f"the {what} is another: {own[:16]}, the card's {str(card[what])[:16]}")
     place = int(np.flatnonzero(found.rows == row)[0])
     for what in ("explanation", "dissent"):
-        config = Configuration.from_dict(card["configuration" if what == "explanation" else "dissent"])
-        made = numbers(attribute(config, found.subject, seed=card["seed"]).maps[place].cpu().numpy())
-        for key, value in card["numbers"][what].items():
-            if not np.isclose(made[key], value, rtol=1e-4, atol=1e-7):
+        try:
+            config = Configuration.from_dict(card["configuration" if what == "explanation" else "dissent"])
+            seed, theirs = (
+                int(card["seed"]),
+                {key: float(card["numbers"][what][key]) for key in _numbers_of(card, what)},
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+            raise DataError(
+                f"the card of case {card['case']} is damaged: its {what} cannot be read ({error})"
+            ) from None
+        try:
+            made = numbers(attribute(config, found.subject, seed=seed).maps[place].cpu().numpy())
+        except Exception as error:  # of a model of somebody's own, that may raise anything
+            apart.append(f"{what}: it cannot be made again ({type(error).__name__}: {error})")
+            continue
+        for key, value in theirs.items():
+            # Sums of many numbers are as exact as their sizes are, and not as what is left of them.
+            scale = theirs["mass"] if key == "sum" else abs(value)
+            if not abs(made[key] - value) <= 1e-4 * scale + 1e-12:
                 apart.append(f"{what}: {key} is {made[key]:.6g}, the card's {value:.6g}")
     return apart
+
+
+def _numbers_of(card: dict[str, Any], what: str) -> list[str]:
+    """Return the names of a card's numbers of a map; ValueError where they are not all there."""
+    names = ["at", "largest", "mass", "sum"]
+    if sorted(card["numbers"][what]) != names:
+        raise ValueError(f"expected the numbers {', '.join(names)}")
+    return names
 
 
 def image_hash(image: np.ndarray) -> str:
@@ -142,7 +180,10 @@ def model_hash(found: Explained) -> str:
     """Return the SHA-256 of a model's parameters and statistics."""
     digest = hashlib.sha256()
     for name, value in found.subject.model.state_dict().items():
-        digest.update(name.encode() + np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+        # As bytes: numpy has not every type that torch has. What is no tensor is a module's own extra state.
+        held = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if isinstance(
+            value, torch.Tensor) else repr(value).encode()  # fmt: skip
+        digest.update(name.encode() + held)
     return digest.hexdigest()
 
 
@@ -160,6 +201,11 @@ def card_page(card: dict[str, Any], picture: bytes) -> bytes:
                      for one in card["assume"])  # fmt: skip
     against = card["dissent"]
     other = "".join(f"<li>{escape(one['text'])}</li>" for one in against["assume"])
+    alike = (
+        f"agrees with this by {against['similarity']:.2f} (rank correlation)"
+        if math.isfinite(against["similarity"])
+        else "cannot be compared with this, which says nothing here: it is the same everywhere"
+    )
     image = base64.b64encode(picture).decode()
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
@@ -176,8 +222,7 @@ def card_page(card: dict[str, Any], picture: bytes) -> bytes:
         f"<section><h2>What may be claimed</h2><table>{rows(claims)}</table></section>"
         f"<section><h2>Tests</h2><table>{rows(tests)}</table></section>"
         f"<section><h2>Dissent</h2><p><b>{escape(against['name'])}</b> explains the same answer of the same model and "
-        f"agrees with this by {against['similarity']:.2f} (rank correlation). It assumes "
-        f"instead:</p><ul>{other}</ul></section><section><h2>Provenance</h2><table>"
+        f"{alike}. It assumes instead:</p><ul>{other}</ul></section><section><h2>Provenance</h2><table>"
         + rows([("configuration", card["configuration"]["key"]), ("model", card["model"]), ("image", card["image"]),
                 ("registry", card["registry"]), ("seed", str(card["seed"])), ("medaudit", card["medaudit"]),
                 ("torch", card["torch"])])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from medaudit.audits.conclude import Draft, conclude, insufficient
 from medaudit.audits.explanations.study import PairResult, Study, Tested
@@ -39,6 +42,10 @@ _WORDS = {
 """Of a test: the question, what is said where it failed, and where it passed."""
 
 
+_LEVEL, _BETTER = 0.05, 0.05
+"""p above which a difference may be that of reruns; by how much a model that is worth explaining is better than lot."""
+
+
 def findings(result: Study) -> list[Finding]:
     """Return the findings, the first screen's first."""
     drafts = [_moves_most(result)]
@@ -58,17 +65,25 @@ def first(answers: list[Finding]) -> list[Finding]:
 
 
 def _accuracy(result: Study) -> Draft:
-    e = result.accuracy
+    share, e = result.accuracy, result.balanced
+    assert share is not None
     assert e is not None
     question = "Is the model too poor to be worth explaining?"
-    classes = max(2, len(result.explained.pictures.classes))
+    lot = 1 / max(1, result.present)
+    whose = "of held-out images" if result.explained.trained else "of the images here, which it may have learned from,"
+    said = f"right for {_percent(share)} {whose} and for {_percent(e)} of a class on average, {100 * lot:.0f} % by lot"
+    fewest = result.settings.min_patients
     answer: tuple[Verdict, str] = (
-        ("refuted", f"The model is right for {_share(e)} of held-out images.") if e.low > 1 / classes
-        else ("supported", f"The model is right for {_share(e)} of held-out images, no more than by lot.")
-        if e.high < 1 / classes + 0.05
-        else ("insufficient", f"Whether the model is better than lot cannot be told: right for {_share(e)}.")
+        ("insufficient", f"Whether the model is better than lot cannot be told of one class: {said}.")
+        if result.present < 2
+        else ("insufficient", f"Whether the model is better than lot cannot be told of {e.n} patients, fewer than "
+                              f"{fewest}: {said}.") if e.n < fewest
+        else ("refuted", f"The model is {said}.") if e.low > lot
+        else ("supported", f"The model is hardly better than lot: {said}.") if e.high < lot + _BETTER
+        else ("insufficient", f"Whether the model is better than lot cannot be told: {said}.")
     )  # fmt: skip
-    return Draft("model", question, {}, e, lambda _: answer)
+    return Draft("model", question, {"all": {"share": share.value, "low": share.low, "high": share.high}}, e,
+                 lambda _: answer, rests_on=("each class weighs the same",))  # fmt: skip
 
 
 def _moves_most(result: Study) -> Draft:
@@ -83,12 +98,16 @@ def _moves_most(result: Study) -> Draft:
     }  # fmt: skip
     others = ", ".join(f"{_name(atom)} {_percent(p.total_order[atom])}" for atom in p.atoms if atom != p.largest)
     said = f"{_name(p.largest)} {_percent(e)} of what moves; {others}"
+    fewest = result.settings.min_patients
     answer: tuple[Verdict, str] = (
-        ("supported", f"What moves the answer most is {said}.") if p.leads
+        ("insufficient", f"Which assumption moves the answer most cannot be told of {e.n} patients, fewer than "
+                         f"{fewest}: {said}.") if e.n < fewest
+        else ("supported", f"What moves the answer most is {said}.") if p.leads
         else ("insufficient", f"Which assumption moves the answer most cannot be told: {said}.")
     )  # fmt: skip
+    same = (f"{p.same} images are left out, whose maps are all the same",) if p.same else ()
     return Draft("moves-most", question, groups, e, lambda _: answer,
-                 rests_on=("of the levels that were tried, each weighing the same",))  # fmt: skip
+                 rests_on=("of the levels that were tried, each weighing the same", *same))  # fmt: skip
 
 
 def _pair(name: str, one: PairResult) -> Draft:
@@ -99,12 +118,19 @@ def _pair(name: str, one: PairResult) -> Draft:
     change = diff(one.a, one.b)
     what = ", ".join(changes(one.a, one.b))
     alike, beyond = e.similarity, e.beyond
+    left = int(beyond.extra.get("left_out", 0))
     said = (
         f"maps are alike by {alike.value:.2f} ({alike.low:.2f} to {alike.high:.2f}, rank correlation), "
         f"{beyond.value:.2f} ({beyond.low:.2f} to {beyond.high:.2f}) farther than their own noise"
     )
+    said += f"; {left} of {len(e.between)} images left out, with a map that is the same everywhere" if left else ""
 
     def judge(adjusted: Estimate) -> tuple[Verdict, str]:
+        if math.isnan(beyond.value):
+            return "insufficient", f"Whether to change {what} matters cannot be told: no two maps can be compared."
+        if e.verdict in ("reverses", "differs") and adjusted.p_adjusted > _LEVEL:  # NaN where there is no test
+            return "insufficient", (f"Whether to change {what} matters cannot be told: {said}, as runs of one "
+                                    f"configuration can have (p = {adjusted.p_adjusted:.2g}, adjusted).")  # fmt: skip
         if e.verdict == "reverses":
             return "supported", f"To change {what} turns the map around: {said}."
         if e.verdict == "differs":
@@ -113,10 +139,21 @@ def _pair(name: str, one: PairResult) -> Draft:
             return "refuted", f"To change {what} changes the map by less than the margin: {said}."
         return "insufficient", f"Whether to change {what} matters cannot be told: {said}; {e.reason}."
 
-    groups = {"floor": {"distance": float(e.floor.mean())}, "between": {"distance": float(e.between.mean())},
+    groups = {"floor": {"distance": noise(one)}, "between": {"distance": _mean(e.between)},
               "similarity": {"value": alike.value, "low": alike.low, "high": alike.high}}  # fmt: skip
     return Draft(f"pair:{name}", question, groups, beyond, judge, primary=True,
                  rests_on=tuple(s.text for s in change.added))  # fmt: skip
+
+
+def noise(one: PairResult) -> float:
+    """Return the mean noise of a pair, over the images whose maps could be compared; NaN where none could be."""
+    assert one.effect is not None
+    return _mean(np.where(np.isfinite(one.effect.between), one.effect.floor, np.nan))
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else math.nan
 
 
 def changes(a: Configuration, b: Configuration) -> list[str]:
@@ -131,7 +168,7 @@ def _test(name: str, tested: Tested, one: Warrant) -> Draft:
     low, high = one.interval or (float("nan"), float("nan"))
     e = Estimate(one.id, one.value, low, high, n=one.n)
     number = f"{one.value:.3g}" + (f" ({low:.3g} to {high:.3g})" if one.interval else "")
-    beside = f"; {one.note}" if one.internal else ""
+    beside = f"; {one.note}" if one.note else ""
     answer: tuple[Verdict, str] = (
         ("insufficient", f"{name}: cannot be told, {one.id} {number}{beside}.") if one.passed is None
         else ("refuted", f"{name} {passed}: {one.id} {number}{beside}.") if one.passed
@@ -157,8 +194,4 @@ def _short(one: Choice, other: Choice) -> str:
 
 
 def _percent(e: Estimate) -> str:
-    return f"{100 * e.value:.0f} % ({100 * e.low:.0f} to {100 * e.high:.0f})"
-
-
-def _share(e: Estimate) -> str:
-    return _percent(e)
+    return f"{100 * e.value:.0f} %" + ("" if math.isnan(e.low) else f" ({100 * e.low:.0f} to {100 * e.high:.0f})")

@@ -28,7 +28,8 @@ from medaudit.training.prepared import opened as arrays
 
 KEPT = "classifier.pt"
 PREPARED = "prepared"
-_SEEDS = 2  # trainings: the one that is explained, and the one it is compared with
+_BATCH = 64  # images that are read and asked at once
+SEEDS = 2  # trainings: the one that is explained, and the one it is compared with
 _POOL = 256  # training images that stand for the data
 
 
@@ -39,10 +40,10 @@ class Pictures:
     case_ids: tuple[str, ...]
     images: np.ndarray
     """(n, channels, side, side) float16."""
-    masks: np.ndarray
-    """(readers, n, side, side) bool: a reader a row; none where no masks were given."""
+    masks: tuple[np.ndarray, ...]
+    """A reader each, (n, side, side) uint8 on disk: 255 times the part of a pixel that is marked."""
     marker: np.ndarray | None
-    """(n, side, side) bool: where a marker lies that should not matter."""
+    """(n, side, side) uint8, likewise: where a marker lies that should not matter."""
     y: np.ndarray
     """(n,): the class of each; -1 where it is not known."""
     classes: tuple[str, ...]
@@ -51,6 +52,10 @@ class Pictures:
     """Rows that a classifier may learn from, and that stand for the data."""
     held: np.ndarray
     """Rows of other patients."""
+
+    def marked(self, rows: np.ndarray) -> np.ndarray:
+        """Return (readers, len(rows), side, side) bool: what each reader marked of these rows."""
+        return np.stack([mask[rows] > 127 for mask in self.masks])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +68,8 @@ class Explained:
     pictures: Pictures
     told: np.ndarray
     """(held,): the class that the model gives each held-out image."""
+    about: np.ndarray
+    """(rows,): the class that is explained of each."""
     trained: bool
     """Whether the model was trained here, on the training patients alone."""
     model_id: str
@@ -91,10 +98,11 @@ def pictures(
             raise UsageError(f"--class {unknown[0]}: column {settings.label} has {', '.join(there)}")
         classes = settings.classes or tuple(there)
         if len(classes) < 2:
-            raise DataError(f"{cohort.name}: column {settings.label} has {len(classes)} values; a classifier tells two "
-                            "or more")  # fmt: skip
+            raise DataError(f"{cohort.name}: column {settings.label} has {len(classes)} known values; a classifier "
+                            "tells two or more")  # fmt: skip
         y = np.array([classes.index(name) if name in classes else -1 for name in names])
-    patients = np.array([str(one) for one in cohort.clusters.to_list()])
+    patients = np.array([f"case {case}" if one is None else str(one)
+                         for one, case in zip(cohort.clusters.to_list(), cohort.case_ids, strict=True)])  # fmt: skip
     return _parted(found, readers, marker, y, classes, patients, settings)
 
 
@@ -116,51 +124,72 @@ def _parted(
     found: Prepared, readers: tuple[str, ...], marker: bool, y: np.ndarray, classes: tuple[str, ...],
     patients: np.ndarray, settings: ExplainSettings,
 ) -> Pictures:  # fmt: skip
-    grid = found.images.shape[2:]
-    masks = np.stack([found.masks[name] > 127 for name in readers]) if readers else np.zeros((0, len(y), *grid))
     parts = split(patients.tolist(), [str(one) for one in y], (1 - settings.test_share, settings.test_share),
                   settings.seed)  # fmt: skip
     training, held = np.flatnonzero((parts == 0) & (y >= 0)), np.flatnonzero((parts == 1) & (y >= 0))
     if settings.label is None:
         training, held = np.flatnonzero(parts == 0), np.flatnonzero(parts == 1)
-    return Pictures(found.case_ids, found.images, masks.astype(bool), found.masks["marker"] > 127 if marker else None,
-                    y, classes, patients, training, held)  # fmt: skip
+    return Pictures(found.case_ids, found.images, tuple(found.masks[name] for name in readers),
+                    found.masks["marker"] if marker else None, y, classes, patients, training, held)  # fmt: skip
 
 
 def explained(
-    shown: Pictures, settings: ExplainSettings, out: Path, *, model: str | None, progress: bool
+    shown: Pictures, settings: ExplainSettings, out: Path, *, model: str | None, progress: bool,
+    others: tuple[Path, ...] = (),
 ) -> Explained:  # fmt: skip
-    """Return what is explained: the model ``model`` (FILE.py:NAME, or a classifier.pt), or one trained here."""
+    """Return what is explained: the model ``model`` (FILE.py:NAME, or a classifier.pt), or one trained here.
+
+    ``others``: files of models that were trained again beside a ``model`` that is one of them. Raises UsageError for a
+    device that is not there, and UsageError and DataError for a model or a cohort that cannot be explained.
+    """
+    device = _device(settings.device)
     intensity = Intensity(settings.mean, settings.std)
     if model is None:
         nets = [_trained(shown, settings, out / f"training-{k}", seed=settings.seed + k, progress=progress)
-                for k in range(_SEEDS)]  # fmt: skip
-        checkpoint.write(out / KEPT, {"model": nets[0].state_dict(), "this": _shape(shown, settings)})
-        own, others, told = nets[0], tuple(nets[1:]), "trained here"
+                for k in range(SEEDS)]  # fmt: skip
+        for k, net in enumerate(nets):
+            kept = {"model": net.state_dict(), "this": _shape(shown, settings)}
+            checkpoint.write(out / (KEPT if k == 0 else again(k)), kept)
+        own, again_, told = nets[0], tuple(nets[1:]), "trained here"
     else:
         own, told = opened(model, shown, settings)
-        others = ()
-    device = torch.device(settings.device)
-    own = own.eval().to(device)
-    others = tuple(one.eval().to(device) for one in others)
-    x = intensity.to_input(tensors(shown, shown.held)).to(device)
-    logits = _asked(own, x, model or "the model")
-    classes = logits.argmax(1).cpu().numpy() if logits.shape[1] > 1 else (logits[:, 0] > 0).long().cpu().numpy()
+        again_ = tuple(opened(str(path), shown, settings)[0] for path in others)
+    own, again_ = _placed(own, device, model), tuple(_placed(one, device, model) for one in again_)
+    rows, pool = _chosen(shown, settings), None
+    logits = _asked(own, shown, intensity, device, model or "the model")
+    classes = logits.argmax(1).numpy() if logits.shape[1] > 1 else (logits[:, 0] > 0).long().numpy()
     if shown.classes and max(2, logits.shape[1]) != len(shown.classes):
         raise DataError(f"the model tells {max(2, logits.shape[1])} classes, column {settings.label} has "
                         f"{len(shown.classes)}: {', '.join(shown.classes)}")  # fmt: skip
-    rows = _chosen(shown, settings)
-    pool = intensity.to_input(tensors(shown, shown.training[:: max(1, len(shown.training) // _POOL)])).to(device)
+
+    def inputs(some: np.ndarray) -> Tensor:
+        return intensity.to_input(tensors(shown, some)).to(device)
+
+    if len(shown.training):
+        pool = inputs(shown.training[:: max(1, len(shown.training) // _POOL)])
     target, matched = None, None
     if settings.target is not None:
         target = _class(settings.target, shown, "--target")
     if settings.normal is not None:
-        normal = shown.training[shown.y[shown.training] == _class(settings.normal, shown, "--normal")][:_POOL]
-        matched = intensity.to_input(tensors(shown, normal)).to(device)
-    place = np.searchsorted(shown.held, rows)
-    subject = Subject(own, x[torch.from_numpy(place).to(device)], intensity, pool, matched, target, others=others,
-                      at_once=settings.at_once)  # fmt: skip
-    return Explained(subject, rows, shown, classes, model is None, told)
+        normal = shown.training[shown.y[shown.training] == _class(settings.normal, shown, "--normal")]
+        if not len(normal):
+            raise DataError(f"--normal {settings.normal}: no image of that class is among those that stand for the "
+                            "data; expected one or more")  # fmt: skip
+        matched = inputs(normal[evenly(len(normal), _POOL)])
+    about = classes[np.searchsorted(shown.held, rows)] if target is None else np.full(len(rows), target)
+    subject = Subject(own, inputs(rows), intensity, pool, matched, target, others=again_, at_once=settings.at_once)
+    return Explained(subject, rows, shown, classes, about, model is None, told)
+
+
+def again(k: int) -> str:
+    """Return the name of the file of the model that was trained the ``k``-th time again."""
+    return f"{Path(KEPT).stem}-{k}.pt"
+
+
+def model_file(where: str) -> tuple[Path, str]:
+    """Return the file of a model and the name of the function in it, "" of a ``.pt``."""
+    name, _, function = where.rpartition(".py:")
+    return (Path(f"{name}.py"), function) if name and function else (Path(where), "")
 
 
 def tensors(shown: Pictures, rows: np.ndarray) -> Tensor:
@@ -173,20 +202,21 @@ def opened(where: str, shown: Pictures, settings: ExplainSettings) -> tuple[nn.M
 
     Raises UsageError and DataError for what is none.
     """
-    name, _, function = where.partition(".py:")
-    path = Path(f"{name}.py" if function else where)
+    path, function = model_file(where)
     if not path.is_file():
         raise DataError(f"{path}: no such file; --model is FILE.py:NAME, or a {KEPT} of an earlier run")
+    if path.suffix == ".py" and not function:
+        raise UsageError(f"--model {where}: say which function returns the model, as {path}:NAME")
     told = f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
     if function:
         return _called(path, function), f"{told}:{function}"
     kept = checkpoint.read(path)
-    this = kept.get("this")
-    if not isinstance(this, dict) or set(this) != {"classes", "side", "colours"}:
+    this, asked = kept.get("this"), _shape(shown, settings)
+    if not isinstance(this, dict) or "model" not in kept or not {"classes", "side", "colours"} <= set(this):
         raise DataError(f"{path} is no classifier that medaudit explain trained; wrap yours as FILE.py:NAME")
-    if this != _shape(shown, settings) and shown.classes:
-        raise DataError(f"{path} tells {', '.join(this['classes'])} at {this['side']} pixels; asked were "
-                        f"{', '.join(shown.classes)} at {settings.side}")  # fmt: skip
+    for what in ("side", "colours", "mean", "std", *(("classes",) if shown.classes else ())):
+        if what in this and this[what] != asked[what]:
+            raise DataError(f"{path} was trained with {what} {_listed(this[what])}; asked was {_listed(asked[what])}")
     net = build_classifier("cpu", len(this["classes"]), seed=0, colours=this["colours"])
     checkpoint.check_architecture(net.state_dict(), kept["model"], path)
     net.load_state_dict(kept["model"])
@@ -198,14 +228,16 @@ def _called(path: Path, function: str) -> nn.Module:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # SystemExit too: a script that ends itself must not end us.
     try:
         spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise DataError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    if not hasattr(module, function):
+        raise UsageError(f"{path} has no '{function}'")
+    try:
         made = getattr(module, function)()
-    except AttributeError as error:
-        if not hasattr(module, function):
-            raise UsageError(f"{path} has no '{function}'") from None
-        raise DataError(f"{path}:{function} failed: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{path}:{function} failed: {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
         raise UsageError(f"{path}:{function} returned {type(made).__name__}; expected a torch module")
@@ -219,7 +251,9 @@ def _trained(shown: Pictures, settings: ExplainSettings, folder: Path, *, seed: 
     if counts.min() < 2:
         raise DataError(f"class '{shown.classes[int(counts.argmin())]}' has {counts.min()} images to train on; "
                         "expected two or more of each")  # fmt: skip
-    recipe = replace(CLASSIFIERS["cpu"], side=settings.side, steps=settings.steps, epochs=min(5, settings.steps))
+    # Five parts, or as many as make no step too few.
+    parts = next(parts for parts in range(min(5, settings.steps), 0, -1) if settings.steps % parts == 0)
+    recipe = replace(CLASSIFIERS["cpu"], side=settings.side, steps=settings.steps, epochs=parts)
     net = build_classifier("cpu", len(shown.classes), seed=seed, colours=settings.colours)
     recipe = replace(recipe, batch_size=min(recipe.batch_size, len(shown.training)))
     images = _Scaled(shown.images, settings.mean, settings.std)
@@ -243,38 +277,84 @@ class _Scaled:
 
 
 def _shape(shown: Pictures, settings: ExplainSettings) -> dict[str, Any]:
-    return {"classes": list(shown.classes), "side": settings.side, "colours": settings.colours}
+    return {"classes": list(shown.classes), "side": settings.side, "colours": settings.colours,
+            "mean": settings.mean, "std": settings.std}  # fmt: skip
 
 
-def _asked(model: nn.Module, x: Tensor, name: str) -> Tensor:
-    """Return logits (n, classes) of images; DataError in one line for a model that cannot read them."""
-    parts = []
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _device(name: str) -> torch.device:
+    """Return a device that is there; UsageError for another."""
     try:
-        with torch.inference_mode():
-            for start in range(0, len(x), 64):
-                parts.append(model(x[start : start + 64]).float())
-    except Exception as error:
-        raise DataError(f"{name} failed on images of shape {tuple(x.shape[1:])}: {type(error).__name__}: {error}"
-                        .splitlines()[0]) from error  # fmt: skip
-    out = torch.cat(parts)
-    out = out[:, None] if out.ndim == 1 else out
-    if out.ndim != 2:
-        raise DataError(f"{name} returns shape {tuple(out.shape)}; expected logits (N, classes)")
-    if not torch.isfinite(out).all():
-        raise DataError(f"{name} returns numbers that are not finite")
-    return out
+        found = torch.device(name)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"--device {name}: it is not there ({why}); expected cpu, or cuda on a machine with one"
+        ) from None
+    return found
+
+
+def _placed(model: nn.Module, device: torch.device, where: str | None) -> nn.Module:
+    try:
+        return model.eval().to(device)
+    except (RuntimeError, NotImplementedError) as error:
+        raise DataError(f"{where or 'the model'} cannot be brought to {device}: {str(error).splitlines()[0]}") from None
+
+
+def _asked(
+    model: nn.Module, shown: Pictures, intensity: Intensity, device: torch.device, name: str
+) -> Tensor:  # fmt: skip
+    """Return logits (held, classes) of all held-out images on the CPU, read a few at a time.
+
+    Raises DataError in one line for a model that cannot read them.
+    """
+    parts = []
+    for start in range(0, len(shown.held), _BATCH):
+        x = intensity.to_input(tensors(shown, shown.held[start : start + _BATCH])).to(device)
+        try:
+            with torch.no_grad():  # not inference mode: what a model keeps of a call must serve gradients later
+                out = model(x)
+        except Exception as error:
+            raise DataError(f"{name} failed on images of shape {tuple(x.shape[1:])}: {type(error).__name__}: {error}"
+                            .splitlines()[0]) from error  # fmt: skip
+        if not isinstance(out, Tensor):
+            raise DataError(f"{name} returns a {type(out).__name__}; expected a tensor of logits (N, classes)")
+        out = out[:, None] if out.ndim == 1 else out
+        if out.ndim != 2 or len(out) != len(x) or not out.shape[1]:
+            raise DataError(f"{name} returns shape {tuple(out.shape)} of {len(x)} images; expected logits (N, classes)")
+        if not torch.isfinite(out).all():
+            raise DataError(f"{name} returns numbers that are not finite")
+        parts.append(out.float().cpu())
+    return torch.cat(parts)
 
 
 def _chosen(shown: Pictures, settings: ExplainSettings) -> np.ndarray:
-    """Return the held-out rows that are explained: evenly, those with masks first where there are any."""
+    """Return the held-out rows that are explained: evenly, of those with masks, and a marker, where there are any."""
     rows = shown.held
-    if len(shown.masks):
-        rows = rows[shown.masks[:, rows].any((0, 2, 3))]
-    if shown.marker is not None and shown.marker[rows].any():
-        rows = rows[shown.marker[rows].any((1, 2))]
+    if shown.masks:
+        rows = rows[_any(shown.masks, rows)]
+    if shown.marker is not None and (there := _any((shown.marker,), rows)).any():
+        rows = rows[there]
     if len(rows) < 2:
-        raise DataError(f"{len(rows)} held-out images could be explained; expected two or more")
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(settings.explained, len(rows))).round().astype(int))]
+        what = " that have a mask" if shown.masks else ""
+        raise DataError(f"{len(rows)} held-out images{what} could be explained; expected two or more")
+    return rows[evenly(len(rows), settings.explained)]
+
+
+def _any(masks: tuple[np.ndarray, ...], rows: np.ndarray) -> np.ndarray:
+    """Return (len(rows),): whether anything is marked, a few rows read at a time."""
+    found = [np.any([(mask[some] > 127).any((1, 2)) for mask in masks], axis=0)
+             for some in np.split(rows, range(_BATCH, len(rows), _BATCH))]  # fmt: skip
+    return np.concatenate(found).astype(bool)
+
+
+def evenly(n: int, most: int) -> np.ndarray:
+    """Return ``most`` places of 0 to n - 1 at most, spread evenly."""
+    return np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(int))
 
 
 def _class(name: str, shown: Pictures, option: str) -> int:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from medaudit import __version__
 from medaudit.audits.explanations.cards import coloured, grey
-from medaudit.audits.explanations.findings import changes, first
+from medaudit.audits.explanations.findings import changes, first, noise
 from medaudit.audits.explanations.study import Study
 from medaudit.explanation.assumptions import registry
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
@@ -37,7 +37,7 @@ def page(result: Study, answers: list[Finding], run: Run, seconds: float) -> Rep
     patients = len(set(found.pictures.patients[found.rows].tolist()))
     return Report(
         title="What does this explanation assume?",
-        subtitle=f"{len(found.rows)} held-out images of {patients} patients, model: {found.model_id}",
+        subtitle=f"{_images(result)} of {patients} patients, model: {found.model_id}",
         headline=" ".join(head),
         answers=[Answer.of(f) for f in first(answers)],
         sections=list(_sections(result)),
@@ -95,16 +95,26 @@ def _pairs(result: Study) -> Section:
             refused.append((name, one.refused))
             continue
         e = one.effect
-        noise = numerals.number(float(e.floor.mean()), 3)
         changed = ", ".join(changes(one.a, one.b))
-        cells.append((name, one.a.family, changed, _with(e.similarity), noise, _with(e.beyond), e.verdict))
+        cells.append(
+            (
+                name,
+                one.a.family,
+                changed,
+                _with(e.similarity),
+                numerals.number(noise(one), 3),
+                _with(e.beyond),
+                e.verdict,
+            )
+        )
         rows.append({"group": name, "value": e.similarity.value, "low": e.similarity.low, "high": e.similarity.high,
                      "n": e.similarity.n})  # fmt: skip
     titles = ("Pair", "Method", "Changed", "Likeness (95 %)", "Noise", "Beyond it (95 %)", "")
     tables = [Table("Pairs", titles, cells, "lllrrrl",
                     note="Likeness is the rank correlation of signed maps: 1 the same, 0 unrelated, below 0 "
                     "turned around. Noise is the distance (1 less likeness) between reruns of one configuration, or of "
-                    "a path and the same with twice its steps.")]  # fmt: skip
+                    "a path and the same with twice its steps. Images of which a map is the same everywhere are left "
+                    "out.")]  # fmt: skip
     if refused:
         tables.append(Table("Not run", ("Pair", "Why"), refused, "ll"))
     svg = figures.forest(rows, title="Likeness of two maps that differ in one assumption", measure="rank correlation")
@@ -131,8 +141,8 @@ def _maps(result: Study) -> Section:
         sheet.append([*row, coloured(result.maps_of(other)[k])])
     large = [[np.asarray(Image.fromarray(p).resize((_PIXELS, _PIXELS), Image.Resampling.NEAREST)) for p in row]
              for row in sheet]  # fmt: skip
-    rows = [(found.pictures.case_ids[found.rows[k]], *(f"{v:.2f} ({n})" for n, v in [result.dissent(names[0], int(k))]))
-            for k in places]  # fmt: skip
+    rows = [(found.pictures.case_ids[found.rows[k]], f"{numerals.number(alike, 2)} ({other})")
+            for k in places for other, alike in [result.dissent(names[0], int(k))]]  # fmt: skip
     return Section(
         "How do they look?",
         f"Red speaks for the class, blue against; each map has its own scale. Columns: the image, {', '.join(names)}, "
@@ -146,14 +156,17 @@ def _tests(result: Study) -> Section:
     cells = []
     for name, one in result.tested.items():
         if one.refused:
-            cells.append((name, "", one.refused, "", ""))
+            cells.append((name, "", one.refused, "", "", "", ""))
         for w in one.warrants:
             interval = f" ({w.interval[0]:.3g} to {w.interval[1]:.3g})" if w.interval else ""
             verdict = "cannot tell" if w.passed is None else "passed" if w.passed else "failed"
-            cells.append((name, w.id, f"{w.value:.3g}{interval}", verdict, w.note or "independent"))
+            cells.append((name, w.id, f"{w.value:.3g}{interval}", verdict, str(w.n),
+                          "no" if w.internal else "yes", w.note))  # fmt: skip
     missing = [(name, test, why) for name, one in result.tested.items() for test, why in (one.not_run or {}).items()
                if why != "it does not apply to this configuration"]  # fmt: skip
-    tables = [Table("Tests", ("Configuration", "Test", "Value (95 %)", "", "Independent?"), cells, "llrll")]
+    titles = ("Configuration", "Test", "Value (95 %)", "", "n", "Independent?", "Note")
+    tables = [Table("Tests", titles, cells, "llrlrll",
+                    note="n: patients, or images where the value is that of the worst one.")]  # fmt: skip
     if missing:
         tables.append(Table("Not run", ("Configuration", "Test", "Why"), missing, "lll"))
     return Section(
@@ -205,17 +218,25 @@ def methods(result: Study) -> str:
                "other patients, twice from two seeds; the first is explained. " if found.trained
                else f"The model {found.model_id} was explained as it is. ")  # fmt: skip
     return (
-        f"{trained}{len(found.rows)} held-out images were explained by configurations of medaudit's registry "
+        f"{trained}{_images(result)} were explained by configurations of medaudit's registry "
         f"({registry().hash[:16]}): each is a method with twelve choices, of which each has a sentence that must be "
         "assumed. Configurations share banks of gradients, paths and masked images, so that a difference between two "
         "of them is none of chance. References of absence are given in intensities.\n\n"
         "Two configurations that differ in one choice were compared by Spearman's correlation of signed maps with mid-"
         "ranks. Their distance less what is within reruns of each is given with a bootstrap interval over patients; "
-        "where nothing is drawn, the noise is what twice the steps of a path change. p-values are of an exchange of "
-        "reruns, corrected by Holm. Which assumption moves a map most is a functional analysis of variance of maps of "
+        "where nothing is drawn, the noise is what twice the steps of a path change. p-values, where something is "
+        "drawn, are of an exchange of reruns between the two for each patient, corrected by Holm; coalitions of units "
+        "are drawn once for all images and for both, noise for each image. Which assumption moves a map most is a "
+        "functional analysis of variance of maps of "
         "length 1 over all combinations of the levels.\n\nTests and their thresholds are those of the registry; what a "
         "test assumes itself decides whether it is independent."
     )  # fmt: skip
+
+
+def _images(result: Study) -> str:
+    # Of a model that was not trained here nobody knows which images it has seen.
+    found = result.explained
+    return f"{len(found.rows)} {'held-out ' if found.trained else ''}images"
 
 
 def _share(e: object) -> str:

@@ -13,7 +13,16 @@ import polars as pl
 
 from medaudit.audits.explanations.cards import read_card, replay, write_cards
 from medaudit.audits.explanations.findings import findings, first
-from medaudit.audits.explanations.opened import KEPT, explained, keeps, kept_pictures, pictures
+from medaudit.audits.explanations.opened import (
+    KEPT,
+    SEEDS,
+    again,
+    explained,
+    keeps,
+    kept_pictures,
+    model_file,
+    pictures,
+)
 from medaudit.audits.explanations.page import page
 from medaudit.audits.explanations.settings import ExplainSettings
 from medaudit.audits.explanations.study import Study, study
@@ -56,10 +65,17 @@ def audit_explanations(
     should not matter. Raises UsageError and DataError as its parts do.
     """
     inputs = {"cohort": fingerprint(cohort)}
-    if model is not None and (file := Path(model.partition(":")[0])).is_file():
-        inputs["model"] = hash_file(file)
-    asked = {**asdict(settings), "model": model, "readers": list(readers), "marker": marker,
-             "registry": registry().hash, "torch": importlib.metadata.version("torch")}  # fmt: skip
+    named = where = model
+    if model is not None:
+        file, function = model_file(model)
+        if file.is_file():
+            inputs["model"] = hash_file(file)
+        # Where it lies is no setting; a card must find it from anywhere.
+        named = f"{file.name}:{function}" if function else file.name
+        where = f"{file.resolve()}:{function}" if function else str(file.resolve())
+    asked = {**asdict(settings), "model": named, "readers": list(readers), "marker": marker,
+             "registry": registry().hash,
+             **{package: importlib.metadata.version(package) for package in ("torch", "scikit-image")}}  # fmt: skip
     asked["factors"] = {atom: list(levels) for atom, levels in settings.factors.items()}
     with one_thread(settings.device), Run.open(out, verb="explain audit", settings=asked, inputs=inputs) as run:
         start = time.perf_counter()
@@ -76,7 +92,7 @@ def audit_explanations(
         write_arrays(out / MAPS, {name: one.maps for name, one in result.tested.items() if one.maps is not None})
         name = next(name for name, one in result.tested.items() if one.maps is not None)
         write_cards(result, name, out)
-        keep = {**keeps(shown, readers), "model": model, "settings": _plain(settings)}
+        keep = {**keeps(shown, readers), "model": where, "settings": _plain(settings)}
         write_atomically(out / ASKED, json.dumps(keep, indent=1, sort_keys=True).encode())
         run.write_findings(answers)
         run.write_report(page(result, answers, run, time.perf_counter() - start))
@@ -92,14 +108,19 @@ def replay_card(card: Path, *, progress: bool = True) -> list[str]:
     told = read_card(card)
     out = card.resolve().parent.parent
     try:
-        kept = json.loads((out / ASKED).read_text())
-        plain = kept["settings"]
+        kept = json.loads((out / ASKED).read_text(encoding="utf-8"))
+        plain, model = kept["settings"], kept["model"]
         settings = ExplainSettings(**{**plain, **{key: tuple(plain[key]) for key in _TUPLES}})
         shown = kept_pictures(out, kept, settings)
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(f"{card}: its run is not beside it; expected {out / ASKED} and what it names") from None
-    found = explained(shown, settings, out, model=kept["model"] or str(out / KEPT), progress=progress)
-    return replay(told, found)
+    others: tuple[Path, ...] = ()
+    if model is None:
+        model = str(out / KEPT)
+        others = tuple(path for k in range(1, SEEDS) if (path := out / again(k)).is_file())
+    with one_thread(settings.device):
+        found = explained(shown, settings, out, model=model, progress=progress, others=others)
+        return replay(told, found)
 
 
 def frame(result: Study) -> pl.DataFrame:

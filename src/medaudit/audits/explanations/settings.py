@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 from medaudit.audits.explanations.advice import configuration_of
 from medaudit.errors import UsageError
-from medaudit.explanation.assumptions import Configuration, ends, registry
+from medaudit.explanation.assumptions import Configuration, configuration, ends, registry
 
 PAIRS = ("P1", "P4", "P6", "P7", "P8", "P12", "P13")
 CONFIGURATIONS = ("ig-black", "ig-mean-image", "grad-cam", "occlusion-mean-colour", "kernel-shap-mean-colour")
@@ -25,7 +26,8 @@ class ExplainSettings:
     label: str | None = None
     """The column that the classifier tells; needed where one is trained."""
     classes: tuple[str, ...] = ()
-    """The values of that column that are told apart; others are left out. None given: all there are."""
+    """The values of that column that are told apart; others are left out. None given: all there are, sorted. A model's
+    outputs are taken in this order."""
     pairs: tuple[str, ...] = PAIRS
     """Pairs of the registry, or the start of their names: ``P1`` is all of P1."""
     configurations: tuple[str, ...] = CONFIGURATIONS
@@ -63,8 +65,13 @@ class ExplainSettings:
             raise UsageError(f"{self.colours} colours: expected 1 or 3")
         if not 0 < self.test_share < 1:
             raise UsageError(f"--test-share {self.test_share:g}: expected a share between 0 and 1")
+        if len(set(self.classes)) < len(self.classes) or len(self.classes) == 1:
+            raise UsageError(f"--class {', '.join(self.classes)}: expected two values or more, each once")
+        if self.label is None and (self.target or self.normal):
+            raise UsageError("--target and --normal name a class; say which column has it with --label COLUMN")
         self.chosen_pairs()
         self.chosen()
+        self.combined()
 
     def chosen_pairs(self) -> dict[str, tuple[Configuration, Configuration]]:
         """Return the pairs that are meant; UsageError for one that is not there."""
@@ -80,3 +87,16 @@ class ExplainSettings:
     def chosen(self) -> dict[str, Configuration]:
         """Return the configurations that are tested, by name; UsageError for one that is not there."""
         return dict(configuration_of(name) for name in self.configurations)
+
+    def combined(self) -> list[Configuration]:
+        """Return integrated gradients of all combinations of ``varied``; the last assumption's levels change first.
+
+        Raises UsageError for an assumption or a level that there is not.
+        """
+        return [configuration("integrated-gradients", None, **dict(zip(self.varied, levels, strict=True)))
+                for levels in itertools.product(*self.varied.values())]  # fmt: skip
+
+    @property
+    def varied(self) -> dict[str, tuple[str, ...]]:
+        """The assumptions of which more than one level was asked for."""
+        return {atom: levels for atom, levels in self.factors.items() if len(levels) > 1}

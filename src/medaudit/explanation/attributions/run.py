@@ -37,6 +37,8 @@ class Subject:
     """(n, C, *spatial): those that were chosen to be what normal means."""
     target: Any = None
     """As of :class:`Explanandum`; None is the predicted class."""
+    against: Any = None
+    """What a margin is taken to, where that was decided already; None is what the configuration says."""
     mask: Tensor | None = None
     """Where a segmentation's logits are summed."""
     reference: Tensor | None = None
@@ -58,7 +60,8 @@ class Attribution:
     standard_error: Tensor | None = None
     """(N, *spatial) of what chance left, where it is known and the maps are shown signed."""
     gap: Tensor | None = None
-    """(N,): the largest share that is missing to the whole, of path integrals and DeepLIFT."""
+    """(N,): the largest share that is missing to the whole, of path integrals and DeepLIFT; None where nothing is said
+    of the map that is shown: it was clipped or smoothed, or its sign went."""
 
 
 class Banks:
@@ -108,8 +111,8 @@ def refused(config: Configuration, subject: Subject, found: tuple[Refusal, ...] 
         return "absence by matched needs a cohort that is said to be normal"
     if absent == "generative" and subject.painter is None:
         return "absence by generative needs a model that paints"
-    if config["plurality"].value != "one" and not subject.others:
-        return "several answers need several models"
+    if config["plurality"].value != "one" and (few := _too_few_models(config, subject)):
+        return few
     return None
 
 
@@ -117,26 +120,47 @@ def attribute(config: Configuration, subject: Subject, *, seed: int = 0, banks: 
     """Return a configuration's maps of the subject's images.
 
     What is drawn depends on the seed and an image's number alone. ``banks`` keeps what several configurations need: the
-    same masks, draws and paths serve all of them, so that a difference between two is none of chance. Raises UsageError
-    for a configuration that gives no map here, and what its parts raise.
+    same masks, draws and paths serve all of them, so that a difference between two is none of chance. Where several
+    models answer, all are asked about the class that the first one is asked about. Raises UsageError for a
+    configuration that gives no map here and for banks of another subject, and what its parts raise.
     """
     if config["allocation"].value not in RUNS:
         raise UsageError(f"{config.family} gives no map of an image; expected a rule among {', '.join(RUNS)}")
     own = banks if banks is not None else Banks(subject)
+    if own.subject is not subject:
+        raise UsageError("the banks are of another subject; expected those of this one, or none")
     if config["plurality"].value != "one":
-        if not subject.others:
-            raise UsageError("several answers need several models; expected models that were trained again")
+        if few := _too_few_models(config, subject):
+            raise UsageError(f"{few}; expected models that were trained again")
         one = config.with_(plurality="one", chance="deterministic")
+        target, against = decided(config, own)
         models = (subject.model, *subject.others)
-        each = [attribute(one, replace(subject, model=m, others=()), seed=seed).maps for m in models]
+        each = [attribute(one, replace(subject, model=m, others=(), target=target, against=against), seed=seed).maps
+                for m in models]  # fmt: skip
         return Attribution(torch.stack(each).mean(0))
     found = _made(config, subject, seed, own)
     maps = _post(found.maps, config)
-    signed = config["shown"].value == "signed" and torch.equal(maps, found.maps)
+    as_made = config["shown"].value == "signed" and torch.equal(maps, found.maps)
+    gap = found.gap if as_made else None
     if config["scope"].value == "cohort":
         maps = maps.mean(0, keepdim=True).expand(maps.shape).clone()
-        return Attribution(maps, None, found.gap)
-    return Attribution(maps, found.standard_error if signed else None, found.gap)
+        return Attribution(maps, None, gap)
+    return Attribution(maps, found.standard_error if as_made else None, gap)
+
+
+def decided(config: Configuration, banks: Banks) -> tuple[Any, Any]:
+    """Return which class is explained of each image and which one a margin is taken to, (N,) or None each.
+
+    Decided by the subject's own model: another one that is to be compared with it must be asked about the same.
+    """
+    bound = _bound(config, banks)
+    return bound.target, bound.against
+
+
+def _too_few_models(config: Configuration, subject: Subject) -> str | None:
+    one, there = config["plurality"], 1 + len(subject.others)
+    asked = _whole(config, "plurality", "n", 2)
+    return None if there >= asked else f"several answers ({one}) need {asked} models, and there is {there}"
 
 
 def _made(config: Configuration, subject: Subject, seed: int, banks: Banks) -> Attribution:
@@ -192,7 +216,7 @@ def _derivative(config: Configuration, bound: Bound, what: Any, seed: int, banks
                                         at_once=subject.at_once),
     )  # fmt: skip
     raw = {"squared": bank.squared, "variance": bank.variance}.get(way, bank.smooth)
-    error = bank.smooth_error if way == "signed" and x.shape[1] == 1 else None
+    error = bank.smooth_error if way == "signed" and x.shape[1] == 1 and not _pooled(config) else None
     raw = raw * x if way == "times-input" else raw
     return Attribution(
         _in_units(shown.over_channels(raw), config, banks), None if error is None else shown.over_channels(error)
@@ -203,21 +227,23 @@ def _path(config: Configuration, bound: Bound, what: Any, seed: int, banks: Bank
     subject, x = banks.subject, banks.subject.x
     absent = absence_of(config, subject, seed)
     if config["allocation"].value == "rescale":
-        key = ("rescale", what, _key(config, "absence"), _seed_of(config, seed))
+        key = ("rescale", what, *_absent(config, seed))
         bank = banks.of(key, lambda: deep_lift(bound, x, absent, at_once=subject.at_once))
     else:
         nodes = _whole(config, "locality", "nodes")
-        along = ("path", what, _key(config, "absence"), nodes, _seed_of(config, seed))
+        along = ("path", what, *_absent(config, seed), nodes)
         bank = banks.of(along, lambda: paths.integrated_gradients(bound, x, absent, nodes=nodes, most=max(256, nodes),
                                                                 at_once=subject.at_once))  # fmt: skip
-    error = None if bank.standard_error is None or x.shape[1] > 1 else shown.over_channels(bank.standard_error)
+    error = None
+    if bank.standard_error is not None and x.shape[1] == 1 and not _pooled(config):
+        error = shown.over_channels(bank.standard_error)
     return Attribution(_in_units(shown.over_channels(bank.mean), config, banks), error, bank.share.max(0).values)
 
 
 def _masked(config: Configuration, bound: Bound, what: Any, seed: int, banks: Banks) -> Attribution:
     subject, x, rule = banks.subject, banks.subject.x, config["allocation"].value
     absent, n = absence_of(config, subject, seed), _whole(config, "locality", "n", 1024)
-    asked = ("masks", what, _key(config, "absence"), _seed_of(config, seed))
+    asked = ("masks", what, *_absent(config, seed))
     if rule == "mean-mask":
         cells, keep = _whole(config, "units", "cells", 7), _real(config, "allocation", "keep")
         maps, error = banks.of(
@@ -258,8 +284,7 @@ def absence_of(config: Configuration, subject: Subject, seed: int = 0) -> Absenc
     if kind == "blur":
         return absence.blur(_real(config, "absence", "sigma"))
     if kind == "noise":
-        count = _whole(config, "chance", "n", 1)
-        return absence.noise(_real(config, "absence", "sd"), count, subject.intensity, seed=seed)
+        return absence.noise(_real(config, "absence", "sd"), _draws(config), subject.intensity, seed=seed)
     if kind == "inpaint":
         return absence.inpaint()
     if kind == "generative":
@@ -348,16 +373,28 @@ def _bound(config: Configuration, banks: Banks) -> Bound:
     def make() -> Bound:
         return Explanandum(
             kind, None if kind in ("embedding", "score") else subject.target,
-            against if against == "runner-up" else int(str(against)),
+            subject.against if subject.against is not None else against if against == "runner-up" else
+            _class_number(against),
             subject.mask, subject.reference,
         ).of(subject.model, subject.x)  # fmt: skip
 
     return banks.of(("bound", _key(config, "explanandum")), make)
 
 
+def _class_number(against: Any) -> int:
+    try:
+        return int(str(against))
+    except ValueError:
+        raise UsageError(f"a margin is taken to '{against}'; expected runner-up, or the number of a class") from None
+
+
+def _pooled(config: Configuration) -> bool:
+    return config["units"].value in ("grid", "superpixel")
+
+
 def _in_units(maps: Tensor, config: Configuration, banks: Banks) -> Tensor:
     """Return maps of pixels as they are, or summed over larger units and painted."""
-    if config["units"].value not in ("grid", "superpixel"):
+    if not _pooled(config):
         return maps
     parts = units_of(config, banks)
     return units.paint(units.pooled(maps, parts), parts)
@@ -376,13 +413,21 @@ def _post(maps: Tensor, config: Configuration) -> Tensor:
     return found
 
 
-def _key(config: Configuration, atom: str) -> str:
-    return str(config[atom])
+def _key(config: Configuration, atom: str) -> tuple[Any, ...]:
+    """Return a choice with its numbers to the last digit: as it is written, it may be that of another."""
+    one = config[atom]
+    return (one.value, *((name, type(level).__name__, level) for name, level in one.params))
 
 
-def _seed_of(config: Configuration, seed: int) -> int:
-    """Return the seed where an absence is drawn, else 0: what nothing is drawn for is the same for every seed."""
-    return seed if config["absence"].value in ("noise", "dataset", "conditional", "generative") else 0
+def _absent(config: Configuration, seed: int) -> tuple[Any, ...]:
+    """Return all that references depend on: which absence, how many draws of it, and the seed where one is drawn."""
+    kind = config["absence"].value
+    drawn = kind in ("noise", "dataset", "conditional", "generative")
+    return (*_key(config, "absence"), _draws(config) if kind == "noise" else 1, seed if drawn else 0)
+
+
+def _draws(config: Configuration) -> int:
+    return _whole(config, "chance", "n", 1)
 
 
 def _whole(config: Configuration, atom: str, name: str, usual: int | None = None) -> int:
