@@ -11,14 +11,14 @@ demo: $(VENV)/.installed
 	$(BIN)/medaudit demo --out runs/demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/pytest -n 2 --dist loadfile tests
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 # Every run that a test kills is killed twenty times as often.
 soak: $(VENV)/.installed-test
-	MEDAUDIT_KILLS=20 $(BIN)/pytest -n 2 --dist loadfile -k "kill" tests
+	MEDAUDIT_KILLS=20 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -k "kill" tests
 
 test-fast: $(VENV)/.installed-test
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not realdata" tests
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not realdata" tests
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks
