@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import nibabel as nib
 import numpy as np
+import pytest
 from PIL import Image
 
 FAST = ("--resamples", "100", "--min-patients", "5", "--jobs", "1", "--quiet")
@@ -20,6 +21,10 @@ FAST = ("--resamples", "100", "--min-patients", "5", "--jobs", "1", "--quiet")
 def kills() -> int:
     """How often a test kills a run before it lets it end: once, or MEDAUDIT_KILLS times (`make soak`: 20)."""
     return int(os.environ.get("MEDAUDIT_KILLS", "1"))
+
+
+in_soak = pytest.mark.skipif("MEDAUDIT_KILLS" not in os.environ, reason="a minute each; `make soak` runs them")
+"""Studies that train several models, killed: what they are made of is killed in every run of the tests."""
 
 
 @dataclass(frozen=True)

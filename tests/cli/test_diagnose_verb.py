@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
-from small_cohorts import kills, write_table
+from small_cohorts import in_soak, kills, write_table
 
 from medaudit.training import segmentation
 from medaudit.training.segmentation import Recipe
@@ -316,6 +316,7 @@ def progress(out: Path) -> int:
     return len(counted) + sum(path.read_bytes().count(b"\n") for path in lines if path.exists())
 
 
+@in_soak
 @pytest.mark.slow
 def test_a_diagnosis_killed_at_random_points_finds_what_an_unbroken_one_does(tmp_path):
     table = discs(tmp_path / "discs", 16)

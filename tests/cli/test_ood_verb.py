@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
-from small_cohorts import kills
+from small_cohorts import in_soak, kills
 
 from medaudit.cli.main import run
 
@@ -172,6 +172,7 @@ def progress(run_folder: Path) -> int:
     return sum(logs) + len(done)
 
 
+@in_soak
 @pytest.mark.slow
 def test_a_study_killed_at_random_points_finds_what_an_unbroken_one_does(small: Path, tmp_path: Path) -> None:
     program = (
