@@ -190,8 +190,8 @@ def _prepare_case(
                 "expected one grid for both"
             )
         # A mask lies where its image lies: with the same border, or cut alike.
-        ends = () if framing == "stretch" else ((0.0, 1.0),)
-        mask[i] = np.rint(255 * FRAMINGS[framing](volume.array.astype(np.float32), grid, *ends))
+        whole: tuple[Any, ...] = () if framing == "stretch" else ((0.0, 1.0),)
+        mask[i] = np.rint(255 * FRAMINGS[framing](volume.array.astype(np.float32), grid, *whole))
     open_memmap(folder / "done.npy", mode="r+")[i] = True
     return i
 
