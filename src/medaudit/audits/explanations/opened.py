@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from medaudit.cohort.table import texts
 from medaudit.errors import DataError, UsageError
 from medaudit.explanation.attributions.intensity import Intensity
 from medaudit.explanation.attributions.run import Subject
+from medaudit.explanation.user_code import called
 from medaudit.networks.classification import build_classifier
 from medaudit.training import checkpoint
 from medaudit.training.classification import CLASSIFIERS, fit_classifier
@@ -224,21 +224,7 @@ def opened(where: str, shown: Pictures, settings: ExplainSettings) -> tuple[nn.M
 
 
 def _called(path: Path, function: str) -> nn.Module:
-    spec = importlib.util.spec_from_file_location("medaudit_user_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # SystemExit too: a script that ends itself must not end us.
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise DataError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
-    if not hasattr(module, function):
-        raise UsageError(f"{path} has no '{function}'")
-    try:
-        made = getattr(module, function)()
-    except (Exception, SystemExit) as error:
-        raise DataError(f"{path}:{function} failed: {type(error).__name__}: {error}") from error
+    made = called(path, function)
     if not isinstance(made, nn.Module):
         raise UsageError(f"{path}:{function} returned {type(made).__name__}; expected a torch module")
     return made.eval()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from medaudit.cohort.graphs import Graphs
 from medaudit.errors import DataError, UsageError
 from medaudit.explanation.counterfactuals.black_box import BlackBox, CheckedBox, DenseBox, PygBox, RuleBox
+from medaudit.explanation.user_code import called
 from medaudit.networks.graphs.batch import GraphChannels
 from medaudit.training import checkpoint
 from medaudit.training.graphs.classifier import GraphClassifierRecipe, empty_classifier
@@ -35,7 +34,7 @@ def open_classifier(where: str, graphs: Graphs) -> tuple[BlackBox, str]:
     channels = GraphChannels.of(graphs)
     if not function:
         return _kept(path, graphs, channels), f"{path.name} {digest[:16]}"
-    made = _called(path, function, graphs)
+    made = called(path, function, graphs)
     told = f"{path.name}:{function} {digest[:16]}"
     if isinstance(made, nn.Module):
         made = made.eval()
@@ -67,20 +66,3 @@ def _kept(path: Path, graphs: Graphs, channels: GraphChannels) -> BlackBox:
     checkpoint.check_architecture(net.state_dict(), kept["model"], path)
     net.load_state_dict(kept["model"])
     return DenseBox(net.eval(), channels)
-
-
-def _called(path: Path, function: str, graphs: Graphs) -> Any:
-    spec = importlib.util.spec_from_file_location("medaudit_user_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise DataError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
-    if not hasattr(module, function):
-        raise UsageError(f"{path} has no '{function}'")
-    try:
-        return getattr(module, function)(graphs)
-    except Exception as error:
-        raise DataError(f"{path}:{function} failed: {type(error).__name__}: {error}") from error
