@@ -22,7 +22,7 @@ from scipy.stats import binom
 
 from medaudit.audits.prototypes.run import audit_simulated
 from medaudit.audits.prototypes.settings import AuditSettings, TrainSettings
-from medaudit.audits.workers import in_processes
+from medaudit.workers import in_processes
 
 SIZE = 6_000
 WORLDS = {"lesions": ("ruler", "disease", "ink"), "chest": ("pacemaker", "cardiomegaly", "laterality")}

@@ -22,7 +22,6 @@ from medaudit.audits.generative.judge import tensors
 from medaudit.audits.generative.study import Judged, judged
 from medaudit.audits.generative_uncertainty.scoring import edited
 from medaudit.audits.generative_uncertainty.study import PIXEL, Found, Scored, found_of
-from medaudit.audits.workers import in_processes
 from medaudit.cohort import colour_image, split
 from medaudit.datasets import ph2_patches
 from medaudit.metrics.uncertainty_error import pixel_detection
@@ -30,6 +29,7 @@ from medaudit.networks.vae import MeanEncoder, Vae
 from medaudit.statistics import Estimate, patient_weights, spearman_draws, two_level
 from medaudit.training.vae import VAES, VaeRecipe, fit_vae
 from medaudit.uncertainty import generators, slug
+from medaudit.workers import in_processes
 
 SETUPS = {
     "standard": {},

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import typer
 
-from medaudit.audits.labels import Settings, audit
+from medaudit.audits.labels.study import Settings, audit
 from medaudit.cli.main import app
 from medaudit.datasets import simulated_scores
 

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medaudit.audits.labels import Settings
-from medaudit.audits.labels_run import audit_scores
+from medaudit.audits.labels.run import audit_scores
+from medaudit.audits.labels.study import Settings
 from medaudit.datasets import simulated_scores
 
 FAST = 999

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medaudit.audits.quality import tiers
+from medaudit.audits.labels.quality import tiers
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medaudit.audits import ruler_modes as modes
-from medaudit.audits.ruler import Settings, audit_ruler
-from medaudit.audits.ruler_modes import Evidence
-from medaudit.audits.ruler_run import audit_ruler_scores
-from medaudit.audits.rulers import inflation
+from medaudit.audits.ruler import modes
+from medaudit.audits.ruler.modes import Evidence
+from medaudit.audits.ruler.rulers import inflation
+from medaudit.audits.ruler.run import audit_ruler_scores
+from medaudit.audits.ruler.study import Settings, audit_ruler
 from medaudit.cohort import Cohort
 from medaudit.datasets.simulate_scores import ModelPlant, ScorePlant, simulate_scores
 from medaudit.errors import DataError

@@ -172,8 +172,8 @@ def test_on_hc18_predictions_made_from_the_silver_masks_are_seen_to_be_their_twi
     for name in cases:
         mask = np.asarray(Image.open(DATA / "hc18_automatic" / name)) > 0
         Image.fromarray(ndimage.binary_erosion(mask, iterations=4).astype(np.uint8) * 255).save(tmp_path / name)
-    from medaudit.audits.ruler import Settings
-    from medaudit.audits.ruler_run import audit_rulers
+    from medaudit.audits.ruler.run import audit_rulers
+    from medaudit.audits.ruler.study import Settings
     from medaudit.datasets import load
 
     some = [name.removesuffix("_automatic.png") for name in cases]

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medaudit.audits.ruler import Settings, audit_ruler
+from medaudit.audits.ruler.study import Settings, audit_ruler
 from medaudit.cohort import Cohort, Grouping
 from medaudit.datasets.image_plants import IMAGE_PLANTS, Difficulty, ImagePlant, planted_causes
 from medaudit.datasets.simulate_dce import simulate_dce

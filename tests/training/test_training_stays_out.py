@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["medaudit", "medaudit.cli.main", "medaudit.audits.labels_run", "medaudit.networks.nnunet"]
+    "module", ["medaudit", "medaudit.cli.main", "medaudit.audits.labels.run", "medaudit.networks.nnunet"]
 )
 def test_torch_is_not_imported_by(module):
     look = (

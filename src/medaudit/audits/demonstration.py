@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medaudit.audits.labels import Audit, Settings
-from medaudit.audits.labels_run import audit_masks
-from medaudit.audits.simulated import simulated_beside
+from medaudit.audits.common.simulated import simulated_beside
+from medaudit.audits.labels.run import audit_masks
+from medaudit.audits.labels.study import Audit, Settings
 
 BY = ("age:40,55", "ethnicity")
 

@@ -103,9 +103,9 @@ def shrink(
     Example: medaudit data shrink archive frames --side 256 --patient '^([0-9]+)_' --jobs 4
     """
     from medaudit import datasets
-    from medaudit.audits.workers import bar
     from medaudit.cli import show
     from medaudit.training import frames
+    from medaudit.workers import bar
 
     cohort = datasets.load(dataset, source) if dataset is not None else source
     with bar("shrinking images", not (quiet or json)) as shown:

@@ -71,8 +71,8 @@ def labels(
     Example: medaudit labels --dataset hc18 --data hc18 --labels "../hc18_automatic/{case_id}_automatic.png"
     --by trimester --out runs/hc18
     """
-    from medaudit.audits.labels import Settings
-    from medaudit.audits.labels_run import audit_masks
+    from medaudit.audits.labels.run import audit_masks
+    from medaudit.audits.labels.study import Settings
     from medaudit.cli import show, sources
 
     cohort = sources.cohort(

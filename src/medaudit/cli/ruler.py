@@ -68,8 +68,8 @@ def ruler(
     Example: medaudit ruler --cases cases.csv --prediction model_path --gold expert_path --silver auto_path
     --by age:40,55 --out runs/ruler
     """
-    from medaudit.audits.ruler import Settings
-    from medaudit.audits.ruler_run import audit_rulers
+    from medaudit.audits.ruler.run import audit_rulers
+    from medaudit.audits.ruler.study import Settings
     from medaudit.cli import show, sources
     from medaudit.datasets import check_predictions
 

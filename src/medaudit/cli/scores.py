@@ -52,8 +52,8 @@ def scores(
     Example: medaudit scores scores.csv --score dice --by age:40,55 --within source --cluster patient_id
     --out runs/scores
     """
-    from medaudit.audits.labels import Settings
-    from medaudit.audits.labels_run import audit_scores
+    from medaudit.audits.labels.run import audit_scores
+    from medaudit.audits.labels.study import Settings
     from medaudit.cli import show, sources
 
     cohort = sources.scores(table, simulate=simulate, plant=plant, size=size, seed=seed, cluster=cluster)

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import polars as pl
-from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import track
 from zlib_ng import zlib_ng
 
 from medaudit.cohort import Cohort, Role
@@ -29,6 +27,7 @@ from medaudit.datasets.label_errors import LabelError
 from medaudit.datasets.simulated_patients import AGE_GROUPS, ETHNICITIES, SOURCES, Patients, draw_patients
 from medaudit.datasets.simulated_ratings import rate
 from medaudit.errors import UsageError
+from medaudit.workers import in_processes, shown
 
 LOOKS: dict[str, Look] = {
     "ISPY2": Look("axial", thickness=1.6, gain=1.0, noise=0.06),
@@ -100,10 +99,8 @@ def simulate_dce(
     }
     folders = ("images", "reference", "labels", "facts", *(("prediction",) if plant.model else ()))
     claim(root, settings, folders)
-    making = Parallel(n_jobs=jobs, return_as="generator")(delayed(_make_case)(root, plan) for plan in plans)
-    console = Console(stderr=True)
-    shown = progress and console.is_terminal
-    made = list(track(making, "simulating cases", total=n, console=console, transient=True, disable=not shown))
+    making = in_processes(partial(_make_case, root), plans, jobs, ordered=True)
+    made = list(shown(making, "simulating cases", n, progress))
 
     columns: dict[str, Any] = {
         "case_id": [p.case_id for p in plans],

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from joblib import Parallel, delayed
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from medaudit.cohort import Cohort, Role
 from medaudit.cohort.atomic import replace_file
 from medaudit.datasets.files import claim
 from medaudit.datasets.shortcut_scenes import SCENES, SMALLEST, Scene, scene
 from medaudit.errors import UsageError
+from medaudit.workers import in_processes, shown
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,9 @@ def scenes(kind: str, *, n: int, seed: int, plant: ShortcutPlant, size: int = 32
     names = _attributes(kind, plant, n, size)
     images = np.empty((n, size, size, 3) if SCENES[kind].colour else (n, size, size), dtype=np.uint8)
     labels, masks = np.empty((n, 3), dtype=bool), np.empty((n, 3, size, size), dtype=bool)
-    for i, (case, shown) in enumerate(_drawn(plant, n, seed, start)):
-        made = _scene(kind, names, size, seed, case, shown)
-        images[i], labels[i], masks[i] = made.image, shown, [made.masks[name] for name in names]
+    for i, (case, present) in enumerate(_drawn(plant, n, seed, start)):
+        made = _scene(kind, names, size, seed, case, present)
+        images[i], labels[i], masks[i] = made.image, present, [made.masks[name] for name in names]
     return Scenes(names, images, labels, masks)
 
 
@@ -102,13 +101,10 @@ def simulate_shortcuts(
     digits = max(5, len(str(n)))
     drawn = [(f"SC_{case + 1:0{digits}d}", case, labels) for case, labels in _drawn(plant, n, seed, 0)]
     left = [one for one in drawn if not all((root / folder / f"{one[0]}.png").exists() for folder in folders)]
-    making = Parallel(n_jobs=jobs if len(left) > 200 else 1, return_as="generator_unordered", batch_size=64)(
-        delayed(_write)(root, kind, names, size, seed, *one) for one in left
+    making = in_processes(
+        partial(_write, root, kind, names, size, seed), left, jobs if len(left) > 200 else 1, at_once=64
     )
-    console = Console(stderr=True)
-    shown = progress and console.is_terminal
-    what = f"simulating {kind}"
-    for _done in track(making, what, total=len(left), console=console, transient=True, disable=not shown):
+    for _done in shown(making, f"simulating {kind}", len(left), progress):
         pass
     ids, labels = [one[0] for one in drawn], np.stack([one[2] for one in drawn])
     columns: dict[str, list[str]] = {"case_id": ids, "patient_id": [f"P{case_id[3:]}" for case_id in ids]}
@@ -160,8 +156,9 @@ def _scene(kind: str, names: tuple[str, ...], size: int, seed: int, case: int, l
 
 
 def _write(
-    root: Path, kind: str, names: tuple[str, ...], size: int, seed: int, case_id: str, case: int, labels: np.ndarray
+    root: Path, kind: str, names: tuple[str, ...], size: int, seed: int, drawn: tuple[str, int, np.ndarray]
 ) -> None:
+    case_id, case, labels = drawn
     made = _scene(kind, names, size, seed, case, labels)
     masks = [(name, made.masks[name].astype(np.uint8) * np.uint8(255)) for name in names]
     # The picture comes last: where it is, all that belongs to it is.

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from joblib import Parallel, delayed
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from medaudit.cohort import Cohort, Role
 from medaudit.cohort.atomic import replace_file
@@ -25,6 +23,7 @@ from medaudit.datasets.colour import ita
 from medaudit.datasets.files import claim
 from medaudit.datasets.skin_phantom import DIAGNOSES, draw_skin, healthy, render
 from medaudit.errors import UsageError
+from medaudit.workers import in_processes, shown
 
 MELANIN_OF_TYPE: Mapping[int, tuple[float, float]] = {
     1: (0.006, 0.014), 2: (0.016, 0.030), 3: (0.034, 0.055), 4: (0.065, 0.10), 5: (0.12, 0.20), 6: (0.24, 0.38),
@@ -114,12 +113,10 @@ def simulate_skin(
         for one in pictures
         if not all((root / folder / f"{one.case_id}{end}").exists() for folder, end in endings.items())
     ]
-    making = Parallel(n_jobs=jobs if len(left) > 50 else 1, return_as="generator_unordered", batch_size=16)(
-        delayed(_write)(root, one, seed, size) for one in left
+    making = in_processes(
+        partial(_write, root=root, seed=seed, size=size), left, jobs if len(left) > 50 else 1, at_once=16
     )
-    console = Console(stderr=True)
-    shown = progress and console.is_terminal
-    for _done in track(making, "simulating skin", total=len(left), console=console, transient=True, disable=not shown):
+    for _done in shown(making, "simulating skin", len(left), progress):
         pass
     table = pl.DataFrame(
         {
@@ -184,7 +181,7 @@ def _pictures(n: int, seed: int, plant: SkinPlant) -> list[_Picture]:
     return found[:n]
 
 
-def _write(root: Path, one: _Picture, seed: int, size: int) -> None:
+def _write(one: _Picture, root: Path, seed: int, size: int) -> None:
     skin = draw_skin(
         size, one.diagnosis, np.random.default_rng((seed, one.seed, 2)), hairs=one.hairs, texture=one.texture
     )

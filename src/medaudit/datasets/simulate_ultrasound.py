@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from joblib import Parallel, delayed
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from medaudit.cohort import Cohort, Role
 from medaudit.cohort.atomic import replace_file
@@ -24,6 +22,7 @@ from medaudit.datasets.bmode import Device, attenuation_db, compressed, envelope
 from medaudit.datasets.fetal_phantom import PLANES, Subject, anatomy
 from medaudit.datasets.files import claim
 from medaudit.errors import UsageError
+from medaudit.workers import in_processes, shown
 
 DEVICES = {
     "A": Device("A", 0.35, 0.8, 65.0, 70.0, 0.30, 3.5, tgc_db=0.0, smoothing=0.0, gain_db=0.0),
@@ -100,14 +99,8 @@ def simulate_ultrasound(
     settings = {"simulator": "ultrasound", "made_by": _MADE_BY, "n": n, "seed": seed, "plant": asdict(plant)}
     claim(root, settings, ("images",))
     left = [frame for frame in frames if not (root / "images" / f"{frame.case_id}.png").exists()]
-    making = Parallel(n_jobs=jobs if len(left) > 20 else 1, return_as="generator_unordered", batch_size=8)(
-        delayed(_write_frame)(root, frame) for frame in left
-    )
-    console = Console(stderr=True)
-    shown = progress and console.is_terminal
-    for _done in track(
-        making, "simulating frames", total=len(left), console=console, transient=True, disable=not shown
-    ):
+    making = in_processes(partial(_write_frame, root), left, jobs if len(left) > 20 else 1, at_once=8)
+    for _done in shown(making, "simulating frames", len(left), progress):
         pass
     weeks = [round(frame.subject.weeks, 1) for frame in frames]
     table = pl.DataFrame(

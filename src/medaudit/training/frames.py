@@ -11,14 +11,12 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from joblib import Parallel, cpu_count, delayed
 from numpy.lib.format import open_memmap, read_array_header_1_0, read_magic
 
 from medaudit.cohort import Cohort
@@ -27,6 +25,7 @@ from medaudit.training.checkpoint import replace
 from medaudit.training.frame_files import FrameFile, Skipped, files_of, frames_in
 from medaudit.training.frame_pixels import dhash, framed, grey_frames, sha256_of
 from medaudit.training.prepared import FRAMINGS
+from medaudit.workers import in_processes
 
 __all__ = ["Frames", "Skipped", "described", "open_frames", "shrink", "told"]
 
@@ -175,7 +174,7 @@ def _shrink_all(
         (folder / "frames.json").unlink(missing_ok=True)
         record.unlink(missing_ok=True)
         journal.write_bytes(b"")
-        counts = [n for batch in _streamed(_counts, _batches(files), jobs, ordered=True) for n in batch]
+        counts = [n for batch in in_processes(_counts, list(_batches(files)), jobs, ordered=True) for n in batch]
         # An empty file of its full length: the disk gives room only to what is written.
         open_memmap(pixels, mode="w+", dtype=np.uint8, shape=(sum(counts), side, side)).flush()
         replace(record, json.dumps({"source": wanted, "counts": counts}).encode())
@@ -195,7 +194,7 @@ def _shrink_all(
             waiting.clear()
 
         try:
-            for row in progress(_Counted(_streamed(_shrink_file, tasks, jobs), len(left))):
+            for row in progress(_Counted(in_processes(_shrink_file, tasks, jobs), len(left))):
                 done[row["file"]] = row
                 waiting.append(json.dumps(row).encode() + b"\n")
                 if len(waiting) >= _COMMIT_EVERY:
@@ -319,22 +318,6 @@ def _resumed(
     if slots != sum(about["counts"]) and len(done) < n:
         return None, {}
     return about["counts"], done
-
-
-def _streamed(run: Callable[[Any], Any], tasks: Iterable[Any], jobs: int, *, ordered: bool = False) -> Iterator[Any]:
-    workers = cpu_count() if jobs < 0 else max(1, jobs)
-    if workers == 1:
-        yield from map(run, tasks)
-        return
-    order = "generator" if ordered else "generator_unordered"
-    pool = Parallel(n_jobs=workers, return_as=order, pre_dispatch="4*n_jobs", inner_max_num_threads=1)
-    try:
-        yield from pool(delayed(run)(task) for task in tasks)
-    except BrokenProcessPool:
-        raise DataError(
-            "a process was killed, most often because memory ran out; what was finished is kept: call again with "
-            f"fewer than {workers} jobs"
-        ) from None
 
 
 def _batches(files: list[FrameFile], size: int = 256) -> Iterator[list[str | None]]:

@@ -10,18 +10,19 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, cpu_count, delayed
 from numpy.lib.format import open_memmap
 from torch.nn.functional import interpolate
 
 from medaudit.cohort import EMPTY, Case, Cohort, Role, colour_image, grey_image, read_mask
 from medaudit.errors import DataError, UsageError
 from medaudit.training.checkpoint import replace
+from medaudit.workers import in_processes
 
 _ASKED_FOR_SHAPE = 50  # cases that decide the grid: a median of more would hardly differ
 
@@ -90,12 +91,11 @@ def prepare(
         replace(record, wanted.encode())
     done = open_memmap(folder / "done.npy", mode="r+")
     left = [i for i in range(len(cases)) if not done[i]]
-    workers = min(cpu_count() if jobs < 0 else max(1, jobs), max(1, len(left)))
-    tasks = (
-        delayed(_prepare_case)(i, cases[i], dict(cohort.roles), tuple(roles), grid, folder, framing, channels)
-        for i in left
-    )
-    for _ in progress(Parallel(n_jobs=workers, return_as="generator_unordered", inner_max_num_threads=1)(tasks)):
+    make = partial(
+        _prepare_case, roles=dict(cohort.roles), wanted=tuple(roles), grid=grid, folder=folder, framing=framing,
+        channels=channels,
+    )  # fmt: skip
+    for _ in progress(in_processes(make, [(i, cases[i]) for i in left], jobs)):
         pass
     return opened(folder, cohort.case_ids, roles)
 
@@ -156,10 +156,11 @@ FRAMINGS: dict[str, Callable[..., np.ndarray]] = {"stretch": resized, "letterbox
 
 
 def _prepare_case(
-    i: int, case: Case, roles: Mapping[str, Role], wanted: tuple[str, ...], grid: tuple[int, ...], folder: Path,
+    numbered: tuple[int, Case], roles: Mapping[str, Role], wanted: tuple[str, ...], grid: tuple[int, ...], folder: Path,
     framing: str, channels: int,
 ) -> int:  # fmt: skip
-    """Write case ``i`` into its row of each array, and only then mark it as done."""
+    """Write the case into its row of each array, and only then mark it as done."""
+    i, case = numbered
     if framing not in FRAMINGS:
         raise UsageError(f"framing is '{framing}'; expected one of {', '.join(FRAMINGS)}")
     image = grey_image(case) if channels == 1 else colour_image(case)[..., :channels]

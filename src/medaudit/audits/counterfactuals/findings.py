@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medaudit.audits.conclude import Draft, conclude, insufficient
+from medaudit.audits.common.conclude import Draft, conclude, insufficient
 from medaudit.audits.counterfactuals.study import Study
 from medaudit.report import Finding, Verdict
 from medaudit.statistics import Estimate, holm

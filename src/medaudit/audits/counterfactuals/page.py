@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from medaudit import __version__
+from medaudit.audits.common import provenance
 from medaudit.audits.counterfactuals.study import Made, Study
 from medaudit.datasets.graphs.molecules import valence_ok
 from medaudit.explanation.counterfactuals.explain import Counterfactual
@@ -35,10 +36,7 @@ def page(result: Study, found: list[Finding], run: Run, seconds: float) -> Repor
         methods=methods(result),
         citations=[PAPER, *([m.graphs.source.citation] if m.graphs.source else [])],
         limits=limits(result),
-        provenance=[
-            ("Graphs", f"sha256 {run.inputs['graphs'][:16]}..."), ("Seconds", numerals.count(round(seconds))),
-            ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
-        ],
+        provenance=provenance.told(run, m.graphs.name, seconds={"all": seconds}),
         findings=found,
     )  # fmt: skip
 

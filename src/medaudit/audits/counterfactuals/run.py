@@ -18,7 +18,6 @@ from medaudit.audits.counterfactuals.page import page
 from medaudit.audits.counterfactuals.settings import CounterfactualSettings
 from medaudit.audits.counterfactuals.shortcuts import balanced, deduplicated, trivially
 from medaudit.audits.counterfactuals.study import Made, Material, Study, study
-from medaudit.audits.workers import bar
 from medaudit.cohort import split
 from medaudit.cohort.graphs import Graph, Graphs
 from medaudit.datasets.graphs.molecules import valence_ok
@@ -34,6 +33,7 @@ from medaudit.report import Finding, Run
 from medaudit.training.devices import one_thread
 from medaudit.training.graphs.classifier import GraphClassifierRecipe, fit_graph_classifier
 from medaudit.training.graphs.vae import RECIPES, Rebuilt, fit_graph_vae, rebuilt
+from medaudit.workers import bar
 
 _TRAIN, _TEST = 0, 1
 Opens = Callable[[Graphs], tuple[BlackBox, str]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from medaudit.audits.quality import TIER_DICE, TIER_HD95_MM, tiers
+from medaudit.audits.labels.quality import TIER_DICE, TIER_HD95_MM, tiers
 from medaudit.cohort import Cohort, Grouping
 from medaudit.errors import UsageError
 

@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from medaudit.audits import outcomes as rules
-from medaudit.audits import ruler
-from medaudit.audits.compared import Compared, compared
+from medaudit.audits.common import outcomes as rules
+from medaudit.audits.common.compared import Compared, compared
+from medaudit.audits.common.outcomes import Measure
 from medaudit.audits.diagnosis.design import BALANCED, BASELINE, BIASED, Design
 from medaudit.audits.diagnosis.settings import Settings
-from medaudit.audits.outcomes import Measure
-from medaudit.audits.rulers import Rulers
+from medaudit.audits.ruler import study as ruler
+from medaudit.audits.ruler.rulers import Rulers
 from medaudit.cohort import Cohort, Grouping
 from medaudit.errors import DataError
 from medaudit.statistics import GapChange, Standardised, compare, gap_change, permutation_test, standardised

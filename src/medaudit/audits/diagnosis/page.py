@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from medaudit import __version__
-from medaudit.audits import ruler_report, worst_cases
-from medaudit.audits.conclude import conclude
+from medaudit.audits.common import provenance, worst_cases
+from medaudit.audits.common.conclude import conclude
 from medaudit.audits.diagnosis.causes import ALPHA, CAUSES, named
 from medaudit.audits.diagnosis.design import BALANCED, BASELINE, BIASED, GOLD, SILVER, Training
 from medaudit.audits.diagnosis.evidence import QUALITY, Evidence
 from medaudit.audits.diagnosis.images import Latent, Shape
 from medaudit.audits.diagnosis.study import Diagnosis
-from medaudit.audits.ruler import true_gap, two_rulers
+from medaudit.audits.ruler import page as ruler_report
+from medaudit.audits.ruler.study import true_gap, two_rulers
 from medaudit.report import Answer, Figure, Report, Run, Section, Table, figures, numerals
 from medaudit.report.html import WORDS
 from medaudit.statistics import Estimate, gap
@@ -61,7 +62,7 @@ def page(result: Diagnosis, run: Run, difficulty_from: str) -> Report:
         methods=methods(result, difficulty_from),
         citations=list(CITATIONS) + ([source.citation] if source else []),
         limits=limits(result),
-        provenance=provenance(result, run),
+        provenance=provenance.told(run, result.evidence.cohort.name, seconds=result.seconds),
         findings=result.findings,
         known=e.cohort.known,
     )
@@ -494,19 +495,6 @@ def limits(result: Diagnosis) -> list[str]:
     if e.settings.within is None:
         said.append("No data source was named (--within), so a gap may be one between hospitals or devices.")
     return said
-
-
-def provenance(result: Diagnosis, run: Run) -> list[tuple[str, str]]:
-    """Return what is needed to make the page again."""
-    pairs = {
-        "dataset": result.evidence.cohort.name,
-        **{name.replace("_", " "): str(value) for name, value in asdict(result.evidence.settings).items()},
-        **{f"seconds of this call: {part}": f"{seconds:.0f}" for part, seconds in result.seconds.items()},
-        **{f"input: {name}": value for name, value in run.inputs.items()},
-        **{f"version: {name}": value for name, value in run.versions.items()},
-        "version: torch": str(run.settings["torch"]),
-    }
-    return list(pairs.items())
 
 
 def _first_sentence(claim: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from medaudit.audits.conclude import conclude
+from medaudit.audits.common.conclude import conclude
 from medaudit.audits.diagnosis.causes import CAUSES
 from medaudit.audits.diagnosis.design import Design
 from medaudit.audits.diagnosis.evidence import Evidence

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from medaudit.audits.diagnosis.design import BASELINE, GOLD, SILVER, Design
-from medaudit.audits.workers import bar, in_processes
 from medaudit.cohort import Cohort, Role, Volume, mask_ending, read_image, write_mask
 from medaudit.errors import DataError
 from medaudit.report.atomic import write_atomically
 from medaudit.training.devices import one_thread
 from medaudit.training.prepared import Prepared, fingerprint, grid_of, opened, prepare, resized
 from medaudit.training.segmentation import RECIPES, Recipe, fit, predict
+from medaudit.workers import bar, in_processes
 
 PREPARED, TRAININGS, PREDICTIONS, FEATURES = "prepared", "trainings", "predictions", "features"
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from medaudit.audits.explanations.settings import ExplainSettings
-from medaudit.audits.workers import bar
 from medaudit.cohort import Cohort, split
 from medaudit.cohort.table import texts
 from medaudit.errors import DataError, UsageError
@@ -25,6 +24,7 @@ from medaudit.training import checkpoint
 from medaudit.training.classification import CLASSIFIERS, fit_classifier
 from medaudit.training.prepared import Prepared, prepare
 from medaudit.training.prepared import opened as arrays
+from medaudit.workers import bar
 
 KEPT = "classifier.pt"
 PREPARED = "prepared"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from medaudit import __version__
+from medaudit.audits.common import provenance
 from medaudit.audits.explanations.cards import coloured, grey
 from medaudit.audits.explanations.findings import changes, first, noise
 from medaudit.audits.explanations.study import Study
@@ -50,11 +50,14 @@ def page(result: Study, answers: list[Finding], run: Run, seconds: float) -> Rep
             "That maps differ does not say which of them is right; that they agree does not say that they are.",
             "A test that shares its assumption with the explanation is internal: no firm claim rests on it.",
         ),
-        provenance=[
-            ("seconds", f"{seconds:.0f}"), ("seed", str(result.settings.seed)), ("registry", registry().hash[:16]),
-            ("evaluations made once and used again", f"{result.reused} of {result.asked + result.reused}"),
-            ("medaudit", __version__), *((name, digest[:16]) for name, digest in run.inputs.items()),
-        ],
+        provenance=provenance.told(
+            run,
+            more={
+                "registry": registry().hash,
+                "evaluations made once and used again": f"{result.reused} of {result.asked + result.reused}",
+            },
+            seconds={"all": seconds},
+        ),
         findings=answers,
     )  # fmt: skip
 

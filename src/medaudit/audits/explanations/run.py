@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.explanations.cards import read_card, replay, write_cards
 from medaudit.audits.explanations.findings import findings, first
 from medaudit.audits.explanations.opened import (
@@ -26,8 +27,6 @@ from medaudit.audits.explanations.opened import (
 from medaudit.audits.explanations.page import page
 from medaudit.audits.explanations.settings import ExplainSettings
 from medaudit.audits.explanations.study import Study, study
-from medaudit.audits.labels_run import fingerprint
-from medaudit.audits.workers import bar
 from medaudit.cohort import Cohort
 from medaudit.errors import DataError
 from medaudit.explanation.assumptions import registry
@@ -35,6 +34,7 @@ from medaudit.report import Finding, Run, hash_file
 from medaudit.report.arrays import write_arrays
 from medaudit.report.atomic import write_atomically
 from medaudit.training.devices import one_thread
+from medaudit.workers import bar
 
 ASKED, MAPS = "asked.json", "maps.npz"
 _TUPLES = ("classes", "pairs", "configurations")

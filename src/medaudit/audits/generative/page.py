@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from medaudit import __version__
+from medaudit.audits.common import provenance
 from medaudit.audits.generative import trainings, words
 from medaudit.audits.generative.findings import NOTICED, cards
 from medaudit.audits.generative.judge import reconstructed
@@ -47,7 +47,9 @@ def page(
         methods=methods_text(result, recipe),
         citations=[*CITATIONS, *([source.citation] if source else [])],
         limits=limits(result, cohort, out),
-        provenance=provenance(result, cohort, run, seconds),
+        provenance=provenance.told(
+            run, cohort.name, more={"training images": result.design.train_size}, seconds=seconds
+        ),
         findings=found,
         known=cohort.known,
     )
@@ -356,20 +358,6 @@ def limits(result: Study, cohort: Cohort, out: Path) -> list[str]:
     if result.settings.standardise is None:
         said.insert(1, "Nothing was standardised: give --standardise the diagnosis, or the source of the images.")
     return said
-
-
-def provenance(result: Study, cohort: Cohort, run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Return what is needed to make the page again."""
-    pairs = {
-        "dataset": cohort.name,
-        **{name.replace("_", " "): str(value) for name, value in asdict(result.settings).items()},
-        "training images": str(result.design.train_size),
-        **{f"seconds of this call: {part}": f"{spent:.0f}" for part, spent in seconds.items()},
-        **{f"input: {name}": value for name, value in run.inputs.items()},
-        **{f"version: {name}": value for name, value in run.versions.items()},
-        "version: torch": str(run.settings["torch"]),
-    }
-    return list(pairs.items())
 
 
 def _cell(estimate: Estimate) -> str:

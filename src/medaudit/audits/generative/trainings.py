@@ -21,7 +21,6 @@ from medaudit.audits.generative.design import Design
 from medaudit.audits.generative.judge import errors_of, fitted, perceptual_of, residual_variance, uncertainties_of
 from medaudit.audits.generative.settings import Settings
 from medaudit.audits.generative.study import Measured
-from medaudit.audits.workers import bar, in_processes
 from medaudit.cohort import Cohort, colour_image
 from medaudit.errors import UsageError
 from medaudit.networks.vae import Vae, VaeShape
@@ -32,6 +31,7 @@ from medaudit.training.devices import one_thread
 from medaudit.training.prepared import fingerprint, opened, prepare
 from medaudit.training.vae import VAES, VaeRecipe, fit_vae
 from medaudit.uncertainty import slug
+from medaudit.workers import bar, in_processes
 
 PREPARED, TRAININGS, MEASURED = "prepared", "trainings", "measured"
 _ASKED_FOR_COLOUR = 50

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from medaudit.audits.conclude import Draft, Judge, conclude, insufficient
+from medaudit.audits.common.conclude import Draft, Judge, conclude, insufficient
 from medaudit.audits.generative import words
 from medaudit.audits.generative.findings import NOTICED
 from medaudit.audits.generative_uncertainty.study import Study

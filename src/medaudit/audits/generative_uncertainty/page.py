@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from medaudit import __version__
+from medaudit.audits.common import provenance
 from medaudit.audits.generative import words
 from medaudit.audits.generative.findings import NOTICED
 from medaudit.audits.generative.page import CITATIONS
@@ -39,7 +39,9 @@ def page(
         methods=methods_text(result),
         citations=list(CITATIONS),
         limits=limits(result),
-        provenance=provenance(result, run, seconds),
+        provenance=provenance.told(
+            run, more={"shares": [f"{share:g}" for share in result.scored.shares]}, seconds=seconds
+        ),
         findings=found,
         known=known,
     )
@@ -274,19 +276,6 @@ def limits(result: Study) -> list[str]:
         "An ensemble's members are the run's own trainings: its score is the same for all seeds.",
         *result.design.notes,
     ]
-
-
-def provenance(result: Study, run: Run, seconds: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Return what is needed to make the page again."""
-    pairs = {
-        **{name.replace("_", " "): str(value) for name, value in asdict(result.settings).items()},
-        "shares": ", ".join(f"{share:g}" for share in result.scored.shares),
-        **{f"seconds of this call: {part}": f"{spent:.0f}" for part, spent in seconds.items()},
-        **{f"input: {name}": value for name, value in run.inputs.items()},
-        **{f"version: {name}": value for name, value in run.versions.items()},
-        "version: torch": str(run.settings["torch"]),
-    }
-    return list(pairs.items())
 
 
 def _cell(estimate: Estimate) -> str:

@@ -20,12 +20,12 @@ from medaudit.audits.generative.settings import Settings as VaeSettings
 from medaudit.audits.generative_uncertainty.methods import Everything, scores_of
 from medaudit.audits.generative_uncertainty.settings import Settings
 from medaudit.audits.generative_uncertainty.study import PIXEL, Scored
-from medaudit.audits.workers import bar, in_processes
 from medaudit.datasets.artefacts import with_artefact
 from medaudit.metrics.uncertainty_error import pixel_detection
 from medaudit.report.arrays import read_arrays, write_arrays
 from medaudit.training.devices import one_thread
 from medaudit.training.prepared import opened
+from medaudit.workers import bar, in_processes
 
 SCORED, MAPS = "scored", "maps"
 KEPT = 6  # edited images a training that are kept to be shown

@@ -15,12 +15,12 @@ import polars as pl
 from PIL import Image
 
 from medaudit.audits.ood.design import Design, ShiftSet, with_sets
-from medaudit.audits.workers import bar, in_processes
 from medaudit.cohort import Case, Cohort, Role, grey_image
 from medaudit.datasets.acquisition import ACQUISITION, DEVICE_SHIFTS, acquire
 from medaudit.errors import DataError, UsageError
 from medaudit.metrics.image_cues import NAMES, cues
 from medaudit.report.atomic import write_atomically
+from medaudit.workers import bar, in_processes
 
 ACQUIRED = "acquired"
 _KNOWN = ", ".join((*ACQUISITION, *DEVICE_SHIFTS))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from medaudit import __version__
+from medaudit.audits.common import provenance
 from medaudit.audits.ood import images
 from medaudit.audits.ood.findings import CUE_MARGIN, GATE_MARGIN, NOTICED
 from medaudit.audits.ood.settings import MethodList
@@ -42,7 +42,7 @@ def page(
         citations=[CITATION, *(METHODS[name].source for name in study.scores.methods if name in METHODS)]
         + ([source.citation] if source else []),
         limits=limits(study, cohort, methods, costs),
-        provenance=provenance(study, cohort, methods, run, seconds),
+        provenance=provenance.told(run, cohort.name, more={"method list": methods.title}, seconds=seconds),
         findings=found,
         known=cohort.known,
     )
@@ -382,19 +382,3 @@ def limits(study: Study, cohort: Cohort, methods: MethodList, costs: Mapping[str
     if any(result.part.paired for result in study.results):
         said.append("Acquisition shifts are simulated on real images; a real scanner differs in more than one thing.")
     return said
-
-
-def provenance(
-    study: Study, cohort: Cohort, methods: MethodList, run: Run, seconds: Mapping[str, float]
-) -> list[tuple[str, str]]:
-    """Return what is needed to make the page again."""
-    pairs = {
-        "dataset": cohort.name,
-        **{name.replace("_", " "): str(value) for name, value in asdict(study.settings).items()},
-        "method list": methods.title,
-        **{f"seconds of this call: {part}": f"{spent:.0f}" for part, spent in seconds.items()},
-        **{f"input: {name}": value for name, value in run.inputs.items()},
-        **{f"version: {name}": value for name, value in run.versions.items()},
-        "version: torch": str(run.settings["torch"]),
-    }
-    return list(pairs.items())

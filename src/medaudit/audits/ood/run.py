@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from medaudit.audits.labels_run import fingerprint
+from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.ood import images
 from medaudit.audits.ood.design import Design, plan
 from medaudit.audits.ood.findings import findings

@@ -21,7 +21,6 @@ import numpy as np
 from medaudit.audits.ood.design import Design, Task
 from medaudit.audits.ood.scores import Scores
 from medaudit.audits.ood.settings import MethodList, Settings
-from medaudit.audits.workers import bar, in_processes
 from medaudit.cohort import Cohort
 from medaudit.errors import DataError
 from medaudit.report.atomic import write_atomically
@@ -31,6 +30,7 @@ from medaudit.training.prepared import fingerprint, opened, prepare
 from medaudit.uncertainty import kinds
 from medaudit.uncertainty.methods import METHODS, Evidence
 from medaudit.uncertainty.outputs import Outputs, collect, last_linear
+from medaudit.workers import bar, in_processes
 
 PREPARED, TRAININGS, SCORED = "prepared", "trainings", "scores"
 
@@ -84,8 +84,8 @@ def score_cases(
         for _ in show(work, total=len(everything), left=len(left)):
             pass
     with bar("scoring", progress) as show:
-        work = in_processes(partial(_score, methods=methods, **shared), wanted, processes)
-        for _ in show(work, total=len(pairs), left=len(wanted)):
+        scored = in_processes(partial(_score, methods=methods, **shared), wanted, processes)
+        for _ in show(scored, total=len(pairs), left=len(wanted)):
             pass
     return _gathered(out, design, methods, settings)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from medaudit import __version__
+from medaudit.audits.common import provenance
 from medaudit.audits.pretraining import words
 from medaudit.audits.pretraining.findings import WORTH
 from medaudit.audits.pretraining.overlaps import Overlaps
@@ -40,7 +39,7 @@ def page(
         methods=_methods(result),
         citations=[CITATION, *([cohort.source.citation] if cohort.source else [])],
         limits=_limits(result, overlaps, cohort),
-        provenance=_provenance(result, cohort, run),
+        provenance=provenance.told(run, cohort.name),
         findings=found,
         known=cohort.known,
     )
@@ -214,13 +213,3 @@ def _limits(result: Study, overlaps: Overlaps, cohort: Cohort) -> list[str]:
     if any(len(one.case) == 1 for one in result.own):
         said.append("There is one pretraining: another seed may give another answer, and no interval here holds that.")
     return said
-
-
-def _provenance(result: Study, cohort: Cohort, run: Run) -> list[tuple[str, str]]:
-    pairs: dict[str, Any] = {
-        "dataset": cohort.name,
-        **{name.replace("_", " "): value for name, value in asdict(result.settings).items()},
-        **{f"input: {name}": value for name, value in run.inputs.items()},
-        **{f"version: {name}": value for name, value in run.versions.items()},
-    }
-    return [(name, str(value)) for name, value in pairs.items()]

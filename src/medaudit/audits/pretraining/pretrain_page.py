@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from medaudit import __version__
+from medaudit.audits.common import provenance
 from medaudit.audits.pretraining.page import CITATION, in_colours
 from medaudit.networks.backbones import open_backbone
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery
@@ -44,7 +44,14 @@ def page(
             *(["Patients are not known: copies under several patients could not be looked for."]
               if frames.table["patient_id"].null_count() == frames.table.height else []),
         ],
-        provenance=_provenance(recipe, run, last, seconds),
+        provenance=provenance.told(
+            run,
+            more={
+                **{f"recipe: {name}": value for name, value in recipe.record().items()},
+                **{f"last: {name}": f"{value:.6g}" for name, value in last.items()},
+            },
+            seconds={"training": seconds},
+        ),
         findings=found,
     )  # fmt: skip
 
@@ -132,15 +139,3 @@ def _methods(frames: Frames, recipe: Recipe, done: Pretrained) -> str:
         f"{r.weight_decay[1]:g}; layer decay {r.layer_decay:g}; gradients cut to {r.clip:g} by part."
     )
     return first + "\n\nThe teacher's backbone is kept. No label was used."
-
-
-def _provenance(recipe: Recipe, run: Run, last: Any, seconds: float) -> list[tuple[str, str]]:
-    pairs = {
-        **{f"recipe: {name}": str(value) for name, value in recipe.record().items()},
-        "seed": str(run.settings["seed"]),
-        "seconds of this call": f"{seconds:.0f}",
-        **{f"last: {name}": f"{value:.6g}" for name, value in last.items()},
-        **{f"input: {name}": value for name, value in run.inputs.items()},
-        **{f"version: {name}": value for name, value in run.versions.items()},
-    }
-    return list(pairs.items())

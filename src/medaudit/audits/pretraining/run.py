@@ -16,7 +16,7 @@ import polars as pl
 from rich.console import Console
 from rich.progress import Progress
 
-from medaudit.audits.labels_run import fingerprint
+from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.pretraining.bars import bar
 from medaudit.audits.pretraining.contenders import Contender, contenders, identity
 from medaudit.audits.pretraining.design import Plan, complete, plan

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medaudit import __version__
+from medaudit.audits.common import provenance
 from medaudit.audits.prototypes.codes import COMPONENTS, OWN, more
 from medaudit.audits.prototypes.effects import DONORS
 from medaudit.audits.prototypes.findings import cards
@@ -42,10 +43,7 @@ def page(result: Study, found: list[Finding], trained: Opened, asked: Asked, run
         methods=methods(result, trained),
         citations=[PATRONUS],
         limits=limits(result),
-        provenance=[
-            ("Model", f"sha256 {run.inputs['model'][:16]}..."), ("Seconds", numerals.count(round(seconds))),
-            ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
-        ],
+        provenance=provenance.told(run, seconds={"all": seconds}),
         findings=found,
     )  # fmt: skip
 

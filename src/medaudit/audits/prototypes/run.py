@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medaudit.audits.labels_run import fingerprint
+from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.prototypes.codes import COMPONENTS, OWN, components, distances
 from medaudit.audits.prototypes.effects import Donors, Judge, carriers, effects
 from medaudit.audits.prototypes.findings import cards, findings

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from medaudit.audits.common import provenance
 from medaudit.audits.prototypes.run import model_hash
 from medaudit.audits.prototypes.train_page import PATRONUS, Health, as_picture, findings, methods, portrait_rows
 from medaudit.audits.prototypes.train_run import Opened, open_trained
@@ -66,8 +67,7 @@ def show_prototypes(
                 methods=methods(done),
                 citations=[PATRONUS],
                 limits=["Names are for a reader to give; `medaudit prototypes audit` tests them against labels."],
-                provenance=[("Model", f"sha256 {run.inputs['model'][:16]}..."),
-                            ("Seconds", numerals.count(round(time.perf_counter() - start)))],
+                provenance=provenance.told(run, seconds={"all": time.perf_counter() - start}),
                 findings=found,
             )
         )  # fmt: skip

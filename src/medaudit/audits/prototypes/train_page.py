@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.conclude import Draft, conclude
+from medaudit.audits.common import provenance
+from medaudit.audits.common.conclude import Draft, conclude
 from medaudit.cohort import Cohort
 from medaudit.explanation.prototypes.moves import Ranges
 from medaudit.explanation.prototypes.pictures import Box, nearest_patches, portraits
@@ -126,10 +127,7 @@ def page(
             "One training: another seed finds other prototypes, and may miss what this one has.",
             "Prototypes are of patches: what is of the whole image (age, sex, contrast) need not be among them.",
         ],
-        provenance=[
-            ("Case table", f"sha256 {run.inputs['cases'][:16]}..."), ("Seconds", numerals.count(round(seconds))),
-            ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
-        ],
+        provenance=provenance.told(run, cohort.name, seconds={"all": seconds}),
         findings=found,
         known=cohort.known,
     )  # fmt: skip

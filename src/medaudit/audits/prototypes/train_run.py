@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from medaudit.audits.labels_run import fingerprint
+from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.prototypes.settings import TrainSettings
-from medaudit.audits.workers import bar
 from medaudit.cohort import Cohort, colour_image, split
 from medaudit.errors import UsageError
 from medaudit.explanation.prototypes.painter import Painter
@@ -24,6 +23,7 @@ from medaudit.training.devices import one_thread
 from medaudit.training.prepared import opened, prepare
 from medaudit.training.prototypes.fit import adopt, fit_prototypes, restored
 from medaudit.training.prototypes.recipe import PRESETS, PrototypeRecipe
+from medaudit.workers import bar
 
 CASES, PREPARED, MODEL, CODES = "cases", "prepared", "model", "activations.npy"
 SEEN, HELD_OUT = "train", "test"

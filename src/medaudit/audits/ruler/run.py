@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medaudit.audits import compare, outcomes, ruler_report
-from medaudit.audits.labels_run import fingerprint
-from medaudit.audits.measure import measure
-from medaudit.audits.ruler import RulerAudit, Settings, audit_ruler
+from medaudit.audits.common import measure_case as compare
+from medaudit.audits.common import outcomes
+from medaudit.audits.common.measure_cohort import measure
+from medaudit.audits.common.provenance import fingerprint
+from medaudit.audits.ruler import page
+from medaudit.audits.ruler.study import RulerAudit, Settings, audit_ruler
 from medaudit.cohort import Cohort, Grouping, numeric
 from medaudit.errors import DataError, UsageError
 from medaudit.report import Run
@@ -58,7 +60,7 @@ def audit_rulers(cohort: Cohort, settings: Settings, *, out: Path, jobs: int = -
         refuse_twins(rows)
         measured = cohort.select(~pl.col("case_id").is_in(list(bad)))
         result = audit_ruler(measured, joined(measured, rows, settings), settings, excluded=bad)
-        ruler_report.write(result, run)
+        page.write(result, run)
         run.finish()
     return result
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from medaudit.audits import ruler_modes as modes
-from medaudit.audits.compared import Compared
-from medaudit.audits.outcomes import Measure
-from medaudit.audits.ruler_modes import Evidence
+from medaudit.audits.common.compared import Compared
+from medaudit.audits.common.outcomes import Measure
+from medaudit.audits.ruler import modes
+from medaudit.audits.ruler.modes import Evidence
 from medaudit.statistics import (
     GapChange,
     PoweredMeans,

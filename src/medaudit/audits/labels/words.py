@@ -8,8 +8,9 @@ from dataclasses import asdict
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.labels import ALPHA, Audit, Settings
-from medaudit.audits.outcomes import rate_margin
+from medaudit.audits.common.outcomes import rate_margin
+from medaudit.audits.common.provenance import told
+from medaudit.audits.labels.study import ALPHA, Audit, Settings
 from medaudit.report import Run, numerals
 
 CITATIONS = (
@@ -114,16 +115,10 @@ def limits(result: Audit) -> list[str]:
 
 
 def provenance(result: Audit, run: Run) -> list[tuple[str, str]]:
-    """Return what is needed to make the page again: data, settings, hashes of the inputs, versions."""
+    """Return what is needed to make the page again, with the source of the dataset and one hash of all masks."""
     source = asdict(result.cohort.source) if result.cohort.source else {}
-    pairs = {
-        "dataset": result.cohort.name,
-        **{f"source: {name}": str(value) for name, value in source.items()},
-        **{name.replace("_", " "): str(value) for name, value in asdict(result.settings).items()},
-        **{f"input: {name}": value for name, value in run.inputs.items()},
-        **{f"version: {name}": value for name, value in run.versions.items()},
-    }
+    more = {f"source: {name}": value for name, value in source.items()}
     if "files_sha256" in result.scores.columns:
         together = "".join(result.scores["files_sha256"].to_list())
-        pairs["input: all masks, SHA-256"] = hashlib.sha256(together.encode()).hexdigest()
-    return list(pairs.items())
+        more["input: all masks, SHA-256"] = hashlib.sha256(together.encode()).hexdigest()
+    return told(run, result.cohort.name, more=more)

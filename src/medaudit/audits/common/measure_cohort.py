@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 import polars as pl
-from joblib import Parallel, cpu_count, delayed
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from medaudit.audits import compare
-from medaudit.cohort import Case, Cohort, Role
+from medaudit.audits.common import measure_case
+from medaudit.cohort import Cohort
 from medaudit.errors import DataError
 from medaudit.report import Run
+from medaudit.workers import bar, in_processes
 
 
 def measure(
     cohort: Cohort,
-    ruler: compare.Ruler,
+    ruler: measure_case.Ruler,
     run: Run,
     *,
     jobs: int = -1,
@@ -34,12 +31,13 @@ def measure(
     """
     roles = {name: cohort.roles[name] for name in (ruler.reference, ruler.prediction)}
     cases = list(cohort.cases(*roles))
-    prints = {case.case_id: compare.fingerprint(case, roles, ruler) for case in cases}
+    prints = {case.case_id: measure_case.fingerprint(case, roles, ruler) for case in cases}
     bad: dict[str, str] = {}
-    with run.rows(name) as rows:
+    with run.rows(name) as rows, bar("measuring cases", progress) as show:
         left = set(rows.todo(prints))
         todo = [case for case in cases if case.case_id in left]
-        for case_id, row, problem in _with_progress(_stream(todo, roles, ruler, jobs), len(cases), len(todo), progress):
+        measured = in_processes(partial(measure_case.attempt, roles=roles, ruler=ruler), todo, jobs)
+        for case_id, row, problem in show(measured, total=len(cases), left=len(todo)):
             if row is None:
                 bad[case_id] = problem
             else:
@@ -50,31 +48,6 @@ def measure(
         if bad and not skip_bad:
             raise DataError(_summary(bad, len(cases)))
         return rows.finish([case.case_id for case in cases if case.case_id not in bad]), bad
-
-
-def _stream(cases: list[Case], roles: dict[str, Role], ruler: compare.Ruler, jobs: int) -> Iterator[compare.Outcome]:
-    workers = min(cpu_count() if jobs < 0 else max(1, jobs), max(1, len(cases)))
-    if workers == 1:
-        yield from (compare.attempt(case, roles, ruler) for case in cases)
-        return
-    pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs", inner_max_num_threads=1)
-    try:
-        yield from pool(delayed(compare.attempt)(case, roles, ruler) for case in cases)
-    except BrokenProcessPool:
-        raise DataError(
-            "a process that measured cases was killed, most often because memory ran out; what was measured is kept: "
-            f"run the same command with fewer than {workers} --jobs"
-        ) from None
-
-
-def _with_progress(stream: Iterator[compare.Outcome], total: int, todo: int, show: bool) -> Iterator[compare.Outcome]:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not (show and console.is_terminal), transient=True) as bar:
-        task = bar.add_task("measuring cases", total=total, completed=total - todo)
-        for outcome in stream:
-            yield outcome
-            bar.advance(task)
 
 
 def _summary(bad: dict[str, str], total: int) -> str:

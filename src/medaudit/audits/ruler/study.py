@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from medaudit.audits import outcomes as rules
-from medaudit.audits import ruler_modes as modes
-from medaudit.audits.compared import compared
-from medaudit.audits.conclude import Draft, Judge, conclude, insufficient
-from medaudit.audits.ruler_modes import Evidence
-from medaudit.audits.rulers import GOLD, SILVER, Rulers, named
+from medaudit.audits.common import outcomes as rules
+from medaudit.audits.common.compared import compared
+from medaudit.audits.common.conclude import Draft, Judge, conclude, insufficient
+from medaudit.audits.ruler import modes
+from medaudit.audits.ruler.modes import Evidence
+from medaudit.audits.ruler.rulers import GOLD, SILVER, Rulers, named
 from medaudit.cohort import Cohort, Grouping
 from medaudit.errors import DataError
 from medaudit.report import Finding, Verdict, numerals

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medaudit.audits import quality, worst_cases
-from medaudit.audits.compared import Compared
-from medaudit.audits.labels import Audit, Settings
-from medaudit.audits.labels_text import CITATIONS, limits, methods, provenance
-from medaudit.audits.outcomes import Measure, Outcome
+from medaudit.audits.common import worst_cases
+from medaudit.audits.common.compared import Compared
+from medaudit.audits.common.outcomes import Measure, Outcome
+from medaudit.audits.labels import quality
+from medaudit.audits.labels.study import Audit, Settings
+from medaudit.audits.labels.words import CITATIONS, limits, methods, provenance
 from medaudit.report import Answer, Figure, Finding, Report, Run, Section, Table, figures, numerals
 from medaudit.statistics import (
     added_factor,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
 
-from medaudit.audits import compare, labels_report, outcomes, quality
-from medaudit.audits.labels import Audit, Settings, audit, usable_scores
-from medaudit.audits.measure import measure
+from medaudit.audits.common import measure_case as compare
+from medaudit.audits.common import outcomes
+from medaudit.audits.common.measure_cohort import measure
+from medaudit.audits.common.provenance import fingerprint
+from medaudit.audits.labels import page, quality
+from medaudit.audits.labels.study import Audit, Settings, audit, usable_scores
 from medaudit.cohort import Cohort, Grouping, numeric
 from medaudit.errors import UsageError
 from medaudit.report import Run
@@ -31,7 +33,7 @@ def audit_masks(cohort: Cohort, settings: Settings, *, out: Path, jobs: int = -1
         rows, bad = measure(cohort, settings.ruler, run, jobs=jobs, progress=progress, skip_bad=settings.skip_bad)
         measured = cohort.select(~pl.col("case_id").is_in(list(bad)))
         result = audit(measured, rows, settings, excluded=bad, progress=progress)
-        labels_report.write(result, run)
+        page.write(result, run)
         run.finish()
     return result
 
@@ -46,7 +48,7 @@ def audit_scores(cohort: Cohort, settings: Settings, *, out: Path | None, progre
     with Run.open(out, verb="scores", settings=asdict(settings), inputs={"cases": fingerprint(cohort)}) as run:
         result = audit(cohort, scores, settings, progress=progress)
         run.write_measurements(scores.with_columns(ruler=pl.lit("as given")))
-        labels_report.write(result, run)
+        page.write(result, run)
         run.finish()
     return result
 
@@ -72,9 +74,3 @@ def ask(cohort: Cohort, settings: Settings, known: Collection[str]) -> None:
         nothing = [0.0] * len(cohort)
         blank = pl.DataFrame({"dice": nothing, "hd95_mm": nothing, "hd95_voxels": nothing})
         quality.challenge(cohort, blank, compat=settings.challenge_compat)
-
-
-def fingerprint(cohort: Cohort) -> str:
-    """Return the SHA-256 of who the cases are and where their files lie: what makes a run this run."""
-    roles = sorted((name, role.column, role.fill, role.label) for name, role in cohort.roles.items())
-    return hashlib.sha256(f"{cohort.table.write_json()}{roles}".encode()).hexdigest()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.ruler import RulerAudit
-from medaudit.audits.ruler_modes import ALPHA, COLLAPSE, SATURATED
-from medaudit.audits.rulers import GOLD, Limits, Rulers
+from medaudit.audits.common import provenance
+from medaudit.audits.ruler.modes import ALPHA, COLLAPSE, SATURATED
+from medaudit.audits.ruler.rulers import GOLD, Limits, Rulers
+from medaudit.audits.ruler.study import RulerAudit
 from medaudit.report import Answer, Figure, Finding, Report, Run, Section, Table, figures, numerals
 
 CITATIONS = (
@@ -39,7 +39,7 @@ def page(result: RulerAudit, run: Run) -> Report:
         methods=methods(result),
         citations=list(CITATIONS) + ([result.cohort.source.citation] if result.cohort.source else []),
         limits=limits(result),
-        provenance=provenance(result, run),
+        provenance=provenance.told(run, result.cohort.name),
         findings=result.findings,
         known=result.cohort.known,
     )
@@ -287,17 +287,6 @@ def limits(result: RulerAudit) -> list[str]:
     if small:
         said.append(f"Too few patients to judge: {', '.join(sorted(small))}.")
     return said
-
-
-def provenance(result: RulerAudit, run: Run) -> list[tuple[str, str]]:
-    """Return what is needed to make the page again."""
-    pairs = {
-        "dataset": result.cohort.name,
-        **{name.replace("_", " "): str(value) for name, value in asdict(result.settings).items()},
-        **{f"input: {name}": value for name, value in run.inputs.items()},
-        **{f"version: {name}": value for name, value in run.versions.items()},
-    }
-    return list(pairs.items())
 
 
 def _limits(numbers: dict[str, float], name: str) -> str:

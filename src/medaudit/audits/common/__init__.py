@@ -1,0 +1,1 @@
+"""What every study does: cases to numbers, groups, outcomes, drafts to findings, and what makes a run this run."""
