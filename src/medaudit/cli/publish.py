@@ -63,7 +63,7 @@ def proposed(
     severity: str | None = None, version: str = "", interests: str = "", description: str = "",
 ) -> tuple[int | None, Any, str]:  # fmt: skip
     """Propose a run's findings; return the contribution's number (None: public already), the artifact, its state."""
-    from medaudit.cli.review import opened_as
+    from medaudit.cli.review.opening import opened_as
     from medaudit.errors import UsageError
     from medaudit.report import Run
     from medaudit.review import published, views, workflow
