@@ -16,7 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 from made_reviews import artifact, dataset, publish, serving, work
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from medaudit.review import database, people, releases, seed, start, workflow
+from medaudit.review import database, freezing, people, seed, start, workflow
 from medaudit.review.web.render import markdown
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -83,7 +83,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ada, grace, edith = (people.named(connection, name) for name in ("ada", "grace", "edith"))
     publish(db, ada, grace, *RECORDS)
     with db.writing() as connection:
-        releases.freeze(connection, edith, "v2026.02", "a test")
+        freezing.freeze(connection, edith, "v2026.02", "a test")
         maker = RECORDS[0].model_copy(update={"venue": "Zeitschrift für Müller's <b>", "year": 2018})
         workflow.propose(connection, ada, "Other venue", workflow.putting(connection, [maker]), interests="I know him.")
         spam = work("spam", title="casino", url="https://bit.ly/x")

@@ -17,7 +17,7 @@ from medaudit.errors import DataError, UsageError
 from medaudit.review import database
 from medaudit.review import tables as t
 from medaudit.review.database import Database
-from medaudit.review.living import citations, duplicates, prisma, searches
+from medaudit.review.living import citations, duplicates, harvested, prisma, searches
 from medaudit.review.living.citations import Loaded, counts, load, pairs_of, simulate
 from medaudit.review.living.transports import Bulk
 
@@ -92,7 +92,7 @@ def test_only_what_cites_a_known_work(db: Database) -> None:
     staff = hire(db)
     publish(db, staff["contributor"], staff["reviewer"], work("a-2020-b", doi="10.1234/c"))
     with db.writing() as connection:
-        searches.enter_public(connection)
+        harvested.enter_public(connection)
     pairs = [("10.1234/a", "10.1234/c"), ("10.1234/a", "10.1234/d"), ("10.1234/c", "10.1234/e")]
     load(db, pairs, name="x", known_only=True)
     assert edges(db) == {("10.1234/a", "10.1234/c")}
@@ -112,7 +112,7 @@ def test_a_citation_is_no_use(both: Database) -> None:
         work("availability", doi="10.1234/5", uses=[{"dataset": "d", "evidence": "data availability"}]),
     )  # fmt: skip
     with both.writing() as connection:
-        searches.enter_public(connection)
+        harvested.enter_public(connection)
     pairs = [(f"10.1234/{n}", "10.1234/paper") for n in (1, 5, 6, 7)] + [("10.1234/6", "10.1234/other")]
     load(both, pairs, name="x")
     with both.reading() as connection:

@@ -12,7 +12,7 @@ from made_reviews import dataset, hire, publish, work
 from sqlalchemy import select
 
 from medaudit.errors import UsageError
-from medaudit.review import database, people, releases
+from medaudit.review import database, freezing, people
 from medaudit.review import tables as t
 from medaudit.review.database import Database
 from medaudit.review.living import duplicates, prisma, screening, searches
@@ -119,7 +119,7 @@ def test_each_item_is_reported(db: Database, staff: dict[str, Person]) -> None:
     searches.run(db, "cites CheXpert", cassette(CASSETTES / "t0"))
     publish(db, staff["contributor"], reviewer, dataset("chexpert"))
     with db.writing() as connection:
-        releases.freeze(connection, editor, "v2026.10", "the first one")
+        freezing.freeze(connection, editor, "v2026.10", "the first one")
     searches.run(db, "cites CheXpert", cassette(CASSETTES / "t1"))
     with db.writing() as connection:
         evil = "a | b <script>alert(1)</script> [x](javascript:alert(1))\n# head"
@@ -131,7 +131,7 @@ def test_each_item_is_reported(db: Database, staff: dict[str, Person]) -> None:
         screening.decide(connection, reviewer, second.id, "fulltext", "include")
     publish(db, staff["contributor"], reviewer, dataset("padchest"))
     with db.writing() as connection:
-        releases.freeze(connection, editor, "v2026.11", "many new works")
+        freezing.freeze(connection, editor, "v2026.11", "many new works")
     with db.reading() as connection:
         report = prisma.report(connection, "v2026.11", retirement="when nothing came for two years")
         earlier = prisma.report(connection, "v2026.10")

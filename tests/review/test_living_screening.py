@@ -14,7 +14,7 @@ from medaudit.errors import UsageError
 from medaudit.review import database, log, releases, views, workflow
 from medaudit.review import tables as t
 from medaudit.review.database import Database, now
-from medaudit.review.living import duplicates, prisma, screening, searches
+from medaudit.review.living import duplicates, prisma, retractions, screening, searches
 from medaudit.review.living.screening import Decision
 from medaudit.review.living.transports import cassette
 from medaudit.review.people import Forbidden, Person
@@ -227,7 +227,7 @@ def test_the_same_on_postgres(postgres: Callable[[], str]) -> None:
         searches.save(connection, staff["reviewer"], "q", "openalex", "cites:W9000000001")
     searches.run(db, "q", cassette(CASSETTES / "t0"))
     searches.run(db, "q", cassette(CASSETTES / "t1"))
-    searches.recheck(db, cassette(CASSETTES / "t1"))
+    retractions.recheck(db, cassette(CASSETTES / "t1"))
     with db.writing() as connection:
         first, second, third = [one.id for one in screening.queue(connection, staff["reviewer"])][:3]
     include(db, staff["reviewer"], first)
@@ -242,6 +242,6 @@ def test_the_same_on_postgres(postgres: Callable[[], str]) -> None:
         duplicates.suggestions(connection)
         flow = prisma.report(connection).flow
         assert (flow.screened, flow.included, flow.conflicts, flow.pending) == (4, 1, 1, 3)
-        assert len(searches.retracted_sources(connection)) in (0, 1)
+        assert len(retractions.retracted_sources(connection)) in (0, 1)
         assert log.verify(connection) == []
     db.close()

@@ -14,7 +14,7 @@ from medaudit.errors import UsageError
 from medaudit.review import database, log
 from medaudit.review import tables as t
 from medaudit.review.database import Database
-from medaudit.review.living import citations, duplicates, providers, searches
+from medaudit.review.living import citations, duplicates, harvested, providers, retractions, searches
 from medaudit.review.living.transports import Answer, Bulk, Fetch, Unavailable, cassette
 from medaudit.review.people import Forbidden, Person
 
@@ -93,16 +93,16 @@ def test_merges_and_retractions_of_the_source_are_followed(both: Database) -> No
     begin(both)
     searches.run(both, "cites CheXpert", T0)
     with both.reading() as connection:
-        assert searches.retracted_sources(connection) == []
+        assert retractions.retracted_sources(connection) == []
     searches.run(both, "cites CheXpert", T1)
-    assert searches.recheck(both, T1) == (1, 1)
-    assert searches.recheck(both, T1) == (0, 0)
+    assert retractions.recheck(both, T1) == (1, 1)
+    assert retractions.recheck(both, T1) == (0, 0)
     with both.reading() as connection:
         numbers = connection.execute(
             select(t.harvested.c.openalex, t.harvested.c.doi).where(t.harvested.c.doi == "10.1234/hidden.2022.3")
         ).all()
         assert numbers == [("W9000000104", "10.1234/hidden.2022.3")]
-        found = searches.retracted_sources(connection)
+        found = retractions.retracted_sources(connection)
     assert [(one.kind, one.slug, one.work, one.role) for one in found] == [
         ("artifact", "franklin-2022-labels", "franklin-2022-sex", "source"),
         ("work", "franklin-2022-sex", "franklin-2022-sex", "itself"),
@@ -117,7 +117,7 @@ def test_two_known_works_that_the_source_merged_become_one(db: Database) -> None
     answer = T1("https://api.openalex.org/works/W9000000104").body
     searches.run(db, "other", lambda url: Answer(url, 200, {"results": [answer], "meta": {"next_cursor": None}}))
     assert titles(db) == ["100", "101", "103"]  # title, year and first author already say so, W103 has no DOI
-    moved, _ = searches.recheck(db, T1)
+    moved, _ = retractions.recheck(db, T1)
     assert moved == 1
     assert len(titles(db)) == 3
 
@@ -137,7 +137,7 @@ def test_two_publications_that_the_source_says_are_one_become_one(db: Database) 
         number = 12 if url.endswith(("W11", "W12")) else 0
         return Answer(url, 200, one(12)) if number else Answer(url, 404, None)
 
-    assert searches.recheck(db, merged) == (1, 0)
+    assert retractions.recheck(db, merged) == (1, 0)
     with db.reading() as connection:
         rows = connection.execute(
             select(t.harvested.c.id, t.harvested.c.doi, t.harvested.c.merged_into).where(
@@ -156,7 +156,7 @@ def test_a_notice_of_crossref_flags_the_work_with_its_day(db: Database) -> None:
         searches.save(connection, staff["reviewer"], "notices", "crossref", "updates:10.1234/sex.2022.7", 7)
     searches.run(db, "notices", SOURCES)
     with db.reading() as connection:
-        (first, _) = searches.retracted_sources(connection)
+        (first, _) = retractions.retracted_sources(connection)
     assert (first.slug, first.retracted) == ("franklin-2022-labels", "2024-05-02")
 
 
@@ -208,8 +208,10 @@ def test_a_run_that_is_killed_anywhere_goes_on_and_leaves_the_same(
         return wrapped
 
     with monkeypatch.context() as patch:
-        for name in ("_begin", "_advance", "_ingest", "_count", "_refresh", "_insert", "_cite", "link", "add_new"):
+        for name in ("_begin", "_advance", "ingest", "_count", "link"):
             patch.setattr(searches, name, killing(getattr(searches, name)))
+        for name in ("refresh", "_insert", "_cite", "link", "add_new"):
+            patch.setattr(harvested, name, killing(getattr(harvested, name)))
         try:
             searches.run(cut, "cites CheXpert", T1)
         except Killed:

@@ -9,7 +9,7 @@ import pytest
 from made_reviews import artifact, dataset, hire, publish, work
 
 from medaudit.errors import UsageError
-from medaudit.review import database, grammar, releases, search, seed, start, words, workflow
+from medaudit.review import database, freezing, grammar, search, seed, start, words, workflow
 from medaudit.review import tables as t
 from medaudit.review.database import Database, Deadline
 from medaudit.review.grammar import Condition, Item, Words
@@ -213,7 +213,7 @@ def test_the_index_follows_every_change(db, staff):
         workflow.accept(connection, staff["editor"], number)
     assert hits(db, "zebra") == []
     with db.writing() as connection:
-        releases.freeze(connection, staff["editor"], "v2026.01", "")
+        freezing.freeze(connection, staff["editor"], "v2026.01", "")
 
 
 def test_a_question_that_takes_too_long_is_given_up_on_both(db, postgres):

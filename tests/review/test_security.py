@@ -40,7 +40,7 @@ from markdown_it import MarkdownIt
 
 import medaudit.review
 from medaudit.errors import DataError, UsageError
-from medaudit.review import database, exports, grammar, log, people, quantities, releases, sites, workflow
+from medaudit.review import database, exports, freezing, grammar, log, people, quantities, releases, sites, workflow
 from medaudit.review.database import Database
 from medaudit.review.formats import bibtex, ris
 from medaudit.review.importers import croissant, table
@@ -415,7 +415,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 elif how == "changes":
                     workflow.request_changes(connection, staff["reviewer"], number, payload)
     with db.writing() as connection:
-        releases.freeze(connection, staff["editor"], "v2026.01", PAYLOADS[0] + " " + PAYLOADS[14])
+        freezing.freeze(connection, staff["editor"], "v2026.01", PAYLOADS[0] + " " + PAYLOADS[14])
     publish(db, staff["contributor"], staff["reviewer"], dataset("a", description=PAYLOADS[2]))
     yield made
     db.close()
@@ -1437,7 +1437,7 @@ def test_the_table_of_what_routes_need_is_of_all_routes_and_of_all_that_may_be_d
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_may_do_on_each_route_what_the_table_says_and_nothing_else(site: Site, role: str | None) -> None:
     with site.db.writing() as connection:
-        releases.freeze(connection, site.staff["chief"], "v2026.01", "")
+        freezing.freeze(connection, site.staff["chief"], "v2026.01", "")
         author = people.add(connection, "another author", "contributor")
     wrong = []
     for n, route in enumerate(routes(site.app)):
@@ -1850,7 +1850,7 @@ def test_a_release_is_seen_at_once(site: Site) -> None:
     client = site.client()
     client.get("/releases")
     with site.db.writing() as connection:
-        releases.freeze(connection, site.staff["editor"], "v2026.01", "")
+        freezing.freeze(connection, site.staff["editor"], "v2026.01", "")
     assert "v2026.01" in client.get("/releases").text
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from medaudit.errors import DataError, UsageError
-from medaudit.review import database, log, people, releases, views, workflow
+from medaudit.review import database, freezing, log, people, releases, views, workflow
 from medaudit.review import tables as t
 from medaudit.review.records import parse
 from medaudit.review.workflow import Change, Conflict
@@ -120,9 +120,9 @@ class Moderation(RuleBasedStateMachine):
         with self.db.writing() as connection:
             if name in self.released:
                 with pytest.raises(UsageError, match="for ever"):
-                    releases.freeze(connection, self.staff["editor"], name, "")
+                    freezing.freeze(connection, self.staff["editor"], name, "")
             else:
-                releases.freeze(connection, self.staff["editor"], name, "")
+                freezing.freeze(connection, self.staff["editor"], name, "")
                 self.released[name] = {slug: name_ for slug, (_, name_) in self.public.items()}
 
     @rule(version=st.integers(1, 3))
@@ -271,7 +271,7 @@ def test_the_database_itself_refuses_an_author_as_their_own_second_person(db, st
 def test_what_is_written_once_cannot_be_changed_or_deleted(db, staff, table, statement):
     publish(db, staff["contributor"], staff["reviewer"], dataset("a"))
     with db.writing() as connection:
-        releases.freeze(connection, staff["editor"], "v2026.01", "")
+        freezing.freeze(connection, staff["editor"], "v2026.01", "")
     with pytest.raises(DBAPIError, match="written once"), db.engine.begin() as connection:
         connection.execute(text(statement.format(table)))
 
@@ -289,7 +289,7 @@ def test_any_flipped_byte_of_the_log_or_the_history_is_located(tmp_path, db, sta
     publish(db, staff["contributor"], staff["reviewer"], dataset("a"), dataset("b"))
     publish(db, staff["contributor"], staff["reviewer"], dataset("a", name="Other"))
     with db.writing() as connection:
-        releases.freeze(connection, staff["editor"], "v2026.01", "why")
+        freezing.freeze(connection, staff["editor"], "v2026.01", "why")
     db.close()
     intact = path.read_bytes()
     with closing(sqlite3.connect(path)) as raw:
@@ -347,7 +347,7 @@ def test_everything_deleted_comes_back_with_one_command(db, staff):
     records = [work("w"), dataset("a", produced_by=["w"]), dataset("b"), artifact("x", "a", "b")]
     publish(db, staff["contributor"], staff["reviewer"], *records)
     with db.writing() as connection:
-        releases.freeze(connection, staff["editor"], "v2026.01", "")
+        freezing.freeze(connection, staff["editor"], "v2026.01", "")
     before = public(db)
     with db.writing() as connection:
         gone = [Change(r.kind, r.slug, 1) for r in records] + [Change("dataset", "z", 0, dataset("z"))]
@@ -434,7 +434,7 @@ def test_an_old_release_is_exported_as_it_was(db, staff):
 
     publish(db, staff["contributor"], staff["reviewer"], dataset("a", name="First"))
     with db.writing() as connection:
-        releases.freeze(connection, staff["editor"], "v2026.01", "")
+        freezing.freeze(connection, staff["editor"], "v2026.01", "")
     publish(db, staff["contributor"], staff["reviewer"], dataset("a", name="Second"), dataset("b"))
     with db.reading() as connection:
         then = json.loads(exports.text(connection, "json", [], "v2026.01"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from medaudit.errors import UsageError
-from medaudit.review import people, releases, seed, workflow
+from medaudit.review import freezing, people, seed, workflow
 from medaudit.review.database import Database, now
 from medaudit.review.records import Artifact, Dataset, Record, Work, mentioned
 
@@ -29,7 +29,7 @@ def plant(database: Database, records: Sequence[Record], *, version: str | None 
         changes = workflow.putting(connection, records)
         number = workflow.propose(connection, author, "The seed", changes, note="reviewed in the program's repository")
         workflow.accept(connection, reviewer, number)
-        releases.freeze(connection, reviewer, version or f"v{now()[:4]}.{now()[5:7]}", "the review begins")
+        freezing.freeze(connection, reviewer, version or f"v{now()[:4]}.{now()[5:7]}", "the review begins")
     return len(changes)
 
 

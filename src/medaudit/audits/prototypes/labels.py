@@ -1,8 +1,9 @@
-"""Attributes of two values, from columns to numbers."""
+"""Images whose attributes are known; attributes of two values, from columns to numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,18 @@ from medaudit.errors import DataError, UsageError
 _YES = {"yes", "true", "1", "1.0", "positive", "present"}
 _NO = {"no", "false", "0", "0.0", "negative", "absent"}
 _UNKNOWN = {"", "nan", "none", "unknown", "-1", "-1.0"}
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Images whose attributes are known and that the model did not see, and those that the judge may learn from."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    patients: np.ndarray
+    masks: np.ndarray | None
+    """(n, K, H, W) of where each attribute is seen, where that is known."""
+    case_ids: list[str]
 
 
 def attributes_of(table: pl.DataFrame, names: Sequence[str]) -> np.ndarray:

@@ -13,6 +13,7 @@ from medaudit.audits.common import provenance
 from medaudit.audits.prototypes.codes import COMPONENTS, OWN, more
 from medaudit.audits.prototypes.effects import DONORS
 from medaudit.audits.prototypes.findings import cards
+from medaudit.audits.prototypes.labels import Asked
 from medaudit.audits.prototypes.study import KINDS, Study
 from medaudit.audits.prototypes.train_page import PATRONUS, as_picture
 from medaudit.explanation.prototypes.moves import Ranges
@@ -22,7 +23,6 @@ from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Secti
 from medaudit.report.arrays import read_arrays
 
 if TYPE_CHECKING:
-    from medaudit.audits.prototypes.run import Asked
     from medaudit.audits.prototypes.train_run import Opened
 
 _TIMED = 16

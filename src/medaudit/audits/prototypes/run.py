@@ -15,7 +15,7 @@ from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.prototypes.codes import COMPONENTS, OWN, components, distances
 from medaudit.audits.prototypes.effects import Donors, Judge, carriers, effects
 from medaudit.audits.prototypes.findings import cards, findings
-from medaudit.audits.prototypes.labels import attributes_of, two_valued
+from medaudit.audits.prototypes.labels import Asked, attributes_of, two_valued
 from medaudit.audits.prototypes.page import page
 from medaudit.audits.prototypes.settings import AuditSettings, TrainSettings
 from medaudit.audits.prototypes.study import Material, Study, study
@@ -38,18 +38,6 @@ _PROBE = 2_000  # simulated images that are asked
 _REPAINTED = 256  # labelled images that are painted from fresh noise
 _POINTED = 256  # images of an attribute in which its carrier is looked for
 _JUDGED = 2_000  # training images that are judged, for what the data themselves hold
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """Images whose attributes are known and that the model did not see, and those that the judge may learn from."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    patients: np.ndarray
-    masks: np.ndarray | None
-    """(n, K, H, W) of where each attribute is seen, where that is known."""
-    case_ids: list[str]
 
 
 @dataclass(frozen=True, eq=False)

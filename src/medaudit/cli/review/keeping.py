@@ -91,12 +91,12 @@ def release(
     from dataclasses import asdict
 
     from medaudit.cli import show
-    from medaudit.review import releases
+    from medaudit.review import freezing, releases
 
     with opened_at(db) as opened:
         if version is not None:
             with opened.writing() as connection:
-                made = releases.freeze(connection, who(connection, as_), version, trigger)
+                made = freezing.freeze(connection, who(connection, as_), version, trigger)
             print(f"{made.version}: {made.records} records, sha256 {made.digest}")
             return
         with opened.reading() as connection:

@@ -22,8 +22,8 @@ from medaudit.review import tables as t
 from medaudit.review import vocabulary
 from medaudit.review.database import Database, now
 from medaudit.review.living import add_new
+from medaudit.review.living.harvested import link
 from medaudit.review.living.providers import doi_of, openalex_of
-from medaudit.review.living.searches import link
 from medaudit.review.living.transports import Bulk
 
 BATCH = 50_000

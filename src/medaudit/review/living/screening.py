@@ -15,8 +15,8 @@ from medaudit.errors import DataError, UsageError
 from medaudit.review import log, workflow
 from medaudit.review import tables as t
 from medaudit.review.database import now
+from medaudit.review.living.harvested import link
 from medaudit.review.living.providers import PREPRINT
-from medaudit.review.living.searches import link
 from medaudit.review.people import Person
 from medaudit.review.records import parse
 from medaudit.review.words import plain

@@ -75,8 +75,11 @@ def _yaml(text: str) -> list[Record]:
             if getattr(event, "anchor", None) is not None:
                 raise DataError("YAML with anchors is not read here: a few lines of it can unfold into gigabytes")
         found = [one for one in yaml.load_all(text, Loader=_Loader) if one is not None]
-    except (yaml.YAMLError, RecursionError, ValueError, MemoryError) as error:
-        raise DataError(f"the YAML cannot be read: {' '.join(str(error).split())[:300]}") from None
+    except DataError:
+        raise
+    except Exception as error:  # PyYAML's own, and what it raises of `!!int ""` or `!!timestamp x`
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise DataError(f"the YAML cannot be read: {reason}") from None
     flat = [entry for one in found for entry in (one if isinstance(one, list) else [one])]
     return [parse(entry, f"record {n + 1}") for n, entry in enumerate(flat)]
 
