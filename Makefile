@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PEERS  ?= .peers
 # An environment that is already active elsewhere must not leak into this one.
 unexport PYTHONPATH
 
-.PHONY: demo test soak test-fast bench docs lint format clean install-all
+.PHONY: demo test soak test-fast peers bench docs lint format clean install-all
 
 demo: $(VENV)/.installed
 	$(BIN)/medaudit demo --out runs/demo
@@ -20,8 +21,12 @@ soak: $(VENV)/.installed-test
 test-fast: $(VENV)/.installed-test
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not realdata" tests
 
+# Other people's tools, each in an environment of its own; a benchmark says which it did not find.
+peers: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.peers $(PEERS)
+
 bench: $(VENV)/.installed-test
-	$(BIN)/python -m benchmarks
+	MEDAUDIT_PEERS=$(PEERS) $(BIN)/python -m benchmarks
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict

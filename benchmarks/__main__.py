@@ -16,9 +16,10 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
-from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+from benchmarks import targets
+from benchmarks.targets import PAGE
+
 BENCHMARKS = {
     "metrics_engine": [],
     "bootstrap": [],
@@ -45,6 +46,7 @@ BENCHMARKS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME")
+    failed = []
     for name in parser.parse_args().names or BENCHMARKS:
         call = [sys.executable, "-m", f"benchmarks.{name}", *BENCHMARKS[name]]
         print(f"== {' '.join(call[1:])}", flush=True)
@@ -54,8 +56,12 @@ def main() -> None:
                 print(line, end="", flush=True)
                 lines.append(line)
         if process.returncode:
-            sys.exit(f"{name} ended with code {process.returncode}; the page keeps what it had")
-        record(name, "".join(lines))
+            print(f"{name} ended with code {process.returncode}; the page keeps what it had", file=sys.stderr)
+            failed.append(name)
+        else:
+            record(name, "".join(lines))
+    if failed:
+        sys.exit(f"not measured: {', '.join(failed)}")
 
 
 def record(name: str, printed: str) -> None:
@@ -69,6 +75,7 @@ def record(name: str, printed: str) -> None:
     if not place.search(page):
         sys.exit(f"{PAGE.name} has no place for {name}")
     PAGE.write_text(place.sub(lambda found: f"{found[1]}\n{head}\n\n{body}\n{found[2]}", page), encoding="utf-8")
+    targets.write()
 
 
 if __name__ == "__main__":
