@@ -6,7 +6,7 @@ PEERS  ?= .peers
 # An environment that is already active elsewhere must not leak into this one.
 unexport PYTHONPATH
 
-.PHONY: demo test soak test-fast peers bench docs lint format clean install-all
+.PHONY: demo test soak test-fast peers bench docs lint format clean install-all fuzz audit
 
 demo: $(VENV)/.installed
 	$(BIN)/medaudit demo --out runs/demo
@@ -24,6 +24,17 @@ test-fast: $(VENV)/.installed-test
 # Other people's tools, each in an environment of its own; a benchmark says which it did not find.
 peers: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.peers $(PEERS)
+
+# Every reader for SECONDS each, led by coverage; the table, and exit code 1 where one crashed.
+SECONDS ?= 30
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	SECONDS=$(SECONDS) $(BIN)/python tests/fuzz/atheris_main.py
+
+# What is installed: whether it fits together, and under which licences it stands.
+audit: $(VENV)/.installed
+	$(BIN)/python -m pip check
+	$(BIN)/python tests/fuzz/dependencies.py
 
 bench: $(VENV)/.installed-test
 	MEDAUDIT_PEERS=$(PEERS) $(BIN)/python -m benchmarks

@@ -1,7 +1,8 @@
 """Long work in several processes, one task at a time each, with a bar that shows how much is done.
 
 Every room that hands work to processes does it here, so that what holds of one holds of all: a worker runs one thread,
-few tasks wait in line, and a process that is killed from outside ends in one line that says what to do.
+few tasks wait in line, and a process that is killed from outside ends in one line that says what to do. Inside
+:func:`medaudit.clusters.engine` the processes are those of a Dask or Ray cluster, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from joblib import Parallel, cpu_count, delayed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from medaudit.clusters import current, on_cluster
 from medaudit.errors import DataError
 
 Done = TypeVar("Done")
@@ -26,9 +28,13 @@ def in_processes(
     """Yield what ``run`` returns of each task, in the order of finishing, or of the tasks where ``ordered``.
 
     ``jobs``: how many processes, -1 for one a core; with one nothing leaves this process. ``at_once``: how many tasks
-    go to a process together, for tasks shorter than the way to it; None lets joblib find out. Raises DataError where a
-    process was killed from outside, with what to do.
+    go to a process together, for tasks shorter than the way to it; None lets joblib find out. With an engine its
+    workers do the tasks, also where ``jobs`` is 1: at most ``jobs`` at a time, -1 for all workers. Raises DataError
+    where a process was killed from outside, with what to do.
     """
+    if current() is not None:
+        yield from on_cluster(run, tasks, jobs, ordered=ordered, at_once=at_once or 1)
+        return
     workers = cpu_count() if jobs < 0 else max(1, jobs)
     if isinstance(tasks, Sized):
         workers = min(workers, max(1, -(-len(tasks) // (at_once or 1))))

@@ -196,15 +196,6 @@ def test_a_simulated_cohort_is_made_once_and_audited(medaudit, tmp_path):
     medaudit(*call, "--by", "menopause").refuses(2, "no column 'menopause'")
 
 
-def test_the_demonstration_says_what_was_planted_and_what_was_found(medaudit, tmp_path):
-    said = medaudit("demo", "--out", tmp_path / "demo", "--size", "30", "--jobs", "1")
-    assert (said.code, said.err) == (0, "")
-    assert "planted" in said.out
-    assert "age: label" in said.out
-    assert (tmp_path / "demo/report.html").exists()
-    medaudit("demo", "--out", tmp_path / "demo", "--size", "31").refuses(2, "demo-images", "other settings")
-
-
 def test_a_run_may_go_to_the_folder_one_stands_in(medaudit, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -214,8 +205,8 @@ def test_a_run_may_go_to_the_folder_one_stands_in(medaudit, tmp_path, monkeypatc
     assert (tmp_path / "here-images/cases.csv").exists()
 
 
-@pytest.mark.parametrize("verb", [("labels", "--simulate", "breast-mri", "--by", "age:40,55"), ("demo",)], ids=" ".join)
-def test_nothing_is_simulated_for_a_run_that_has_nowhere_to_go(medaudit, tmp_path, verb):
+def test_nothing_is_simulated_for_a_run_that_has_nowhere_to_go(medaudit, tmp_path):
+    verb = ("labels", "--simulate", "breast-mri", "--by", "age:40,55")
     (tmp_path / "file").write_text("precious")
     medaudit(*verb, "--out", tmp_path / "file").refuses(2, "file is a file; --out needs a folder")
     medaudit(*verb, "--out", tmp_path).refuses(2, "not the folder of a run")

@@ -85,6 +85,7 @@ def diagnose(
     jobs: Annotated[
         int, typer.Option("--jobs", metavar="N", help="Processes that train and measure (-1: one a core).")
     ] = -1,
+    engine: options.Engine = None,
     device: options.Device = "cpu",
     resamples: options.Resamples = 10_000,
     min_patients: options.MinPatients = 20,

@@ -81,6 +81,7 @@ def audit(
     cluster: options.Cluster = None,
     seed: options.Seed = 0,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Processes that read images (-1: one a core).")] = -1,
+    engine: options.Engine = None,
     device: options.Device = "cpu",
     resamples: Annotated[
         int, typer.Option("--resamples", min=100, max=1_000_000, help="Bootstrap resamples of patients.")

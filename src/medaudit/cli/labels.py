@@ -58,6 +58,7 @@ def labels(
     ] = False,
     seed: options.Seed = 0,
     jobs: options.Jobs = -1,
+    engine: options.Engine = None,
     resamples: options.Resamples = 10_000,
     min_patients: options.MinPatients = 20,
     json: options.Json = False,

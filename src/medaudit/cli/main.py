@@ -25,6 +25,7 @@ from medaudit.cli import (
     review,
     ruler,
     scores,
+    serve,
     slug,
     vae,
 )
@@ -55,6 +56,7 @@ app.add_typer(data.app, name="data")
 app.command("report")(report.report)
 app.command("publish")(publish.publish)
 app.add_typer(review.app, name="review")
+app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 
 

@@ -7,6 +7,16 @@ from typing import Annotated
 
 import typer
 
+
+def _with_engine(context: typer.Context, url: str | None) -> str | None:
+    """Let a cluster do the verb's work until the command ends."""
+    if url is not None and not context.resilient_parsing:
+        from medaudit.clusters import engine
+
+        context.with_resource(engine(url))
+    return url
+
+
 Dataset = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="A named dataset, with --data (see: medaudit data list)."),
@@ -89,6 +99,17 @@ Cap = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random step; same seed, same findings.")]
 Jobs = Annotated[int, typer.Option("--jobs", metavar="N", help="Processes that measure cases (-1: one a core).")]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="URL",
+        callback=_with_engine,
+        help="A cluster does what processes would: dask://HOST:PORT, ray://HOST:PORT, ray://auto; dask://local:4 and "
+        "ray://local:4 start workers here. --jobs: how many tasks at a time, -1 for all workers.",
+    ),
+]
+"""Declaring it is enough: the cluster is there while the verb runs, for all that goes through medaudit.workers."""
 Resamples = Annotated[
     int,
     typer.Option("--resamples", min=100, max=1_000_000, help="Bootstrap resamples, and permutations of each test."),

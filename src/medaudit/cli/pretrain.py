@@ -64,6 +64,7 @@ def pretrain(
     ] = None,
     seed: options.Seed = 0,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Processes that read images (-1: one a core).")] = -1,
+    engine: options.Engine = None,
     device: options.Device = "cpu",
     devices: Annotated[int, typer.Option("--devices", min=1, help="Processes that train, a device each.")] = 1,
     nodes: Annotated[int, typer.Option("--nodes", min=1, help="Machines, under torchrun or SLURM.")] = 1,

@@ -76,6 +76,7 @@ def train(
     ] = 0.2,
     seed: options.Seed = 0,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Processes that read images (-1: one a core).")] = 1,
+    engine: options.Engine = None,
     device: options.Device = "cpu",
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -195,6 +196,7 @@ def audit(
     leaks: Annotated[int, typer.Option("--leaks", min=0, help="Images that leaks are measured on; 0: none.")] = 16,
     seed: options.Seed = 0,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", help="Processes that read images (-1: one a core).")] = 1,
+    engine: options.Engine = None,
     device: options.Device = "cpu",
     resamples: Annotated[
         int, typer.Option("--resamples", min=100, max=1_000_000, help="Bootstrap resamples of patients.")

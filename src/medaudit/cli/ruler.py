@@ -55,6 +55,7 @@ def ruler(
     skip_bad: options.SkipBad = False,
     seed: options.Seed = 0,
     jobs: options.Jobs = -1,
+    engine: options.Engine = None,
     resamples: options.Resamples = 10_000,
     min_patients: options.MinPatients = 20,
     json: options.Json = False,

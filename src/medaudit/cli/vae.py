@@ -74,6 +74,7 @@ def vae(
     jobs: Annotated[
         int, typer.Option("--jobs", metavar="N", help="Processes that train and score (-1: one a core).")
     ] = -1,
+    engine: options.Engine = None,
     device: options.Device = "cpu",
     resamples: Annotated[
         int, typer.Option("--resamples", min=100, max=1_000_000, help="Bootstrap resamples of patients.")

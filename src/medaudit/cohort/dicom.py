@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 
+from medaudit.cohort.bounds import check_promise
+from medaudit.cohort.nifti import MOST_DEFLATE
 from medaudit.cohort.volume import Volume
 from medaudit.errors import DataError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage and Label Map Segmentation Storage."""
 
@@ -46,15 +51,26 @@ def read_dicom(path: Path, *, segment: int | None = None) -> Volume:
     return _ours(hd.get_volume_from_series(files, dtype=np.float32), path)
 
 
+def _read(path: Path) -> FileDataset:
+    """Return a file's dataset; DataError where it unfolds to more than one file may."""
+    check_promise(path, size := path.stat().st_size)
+    if str(read_file_meta_info(path).get("TransferSyntaxUID", "")) == _DEFLATED:
+        check_promise(path, size * MOST_DEFLATE)  # pydicom unpacks all there is, and asks nobody
+    dataset = pydicom.dcmread(path)
+    values = [dataset.get(name) or 1 for name in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames")]
+    check_promise(path, math.prod(max(1, int(value)) for value in values) * 4)
+    return dataset
+
+
 def _files(path: Path) -> list[FileDataset]:
     if not path.is_dir():
-        return [pydicom.dcmread(path)]
+        return [_read(path)]
     found = []
     for file in sorted(
         p for p in path.iterdir() if p.is_file() and p.name != "DICOMDIR" and not p.name.startswith(".")
     ):
         try:
-            found.append(pydicom.dcmread(file))
+            found.append(_read(file))
         except InvalidDicomError:
             continue
     if not found:

@@ -27,6 +27,12 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+_UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+"""What Python raises of what is no expression, is nested a thousand times, or has a number of 400 digits."""
+LONGEST = 10_000
+"""Letters that an expression may have."""
+_SHOWN = 200
+"""Letters of an expression that a message repeats."""
 _HINT = "expected a comparison of a column, as 'device == \"D\"', 'weeks < 24' or 'plane in (\"brain\", \"femur\")'"
 
 
@@ -36,11 +42,14 @@ def matches(cohort: Cohort, expression: str) -> tuple[np.ndarray, np.ndarray]:
     Raises UsageError where it cannot be read or names a column that the table lacks, DataError where a column that is
     compared with a number holds something else.
     """
+    shown = expression if len(expression) <= _SHOWN else f"{expression[:_SHOWN]}..."
+    if len(expression) > LONGEST:
+        raise UsageError(f"the expression '{shown}' has {len(expression):,} letters; expected at most {LONGEST:,}")
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        raise UsageError(f"cannot read the expression '{expression}'; {_HINT}") from None
-    true, known = _Reader(cohort, expression).read(tree)
+        true, known = _Reader(cohort, shown).read(tree)
+    except _UNREADABLE:
+        raise UsageError(f"cannot read the expression '{shown}'; {_HINT}") from None
     return true & known, known
 
 
@@ -48,7 +57,7 @@ def columns_of(expression: str) -> tuple[str, ...]:
     """Return the columns that an expression asks for, in order; none where it cannot be read."""
     try:
         tree = ast.parse(expression.strip(), mode="eval")
-    except (SyntaxError, ValueError):
+    except _UNREADABLE:
         return ()
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     return tuple(dict.fromkeys(names))

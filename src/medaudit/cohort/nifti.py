@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 from zlib_ng import zlib_ng
 
+from medaudit.cohort.bounds import check_promise
 from medaudit.cohort.volume import Volume
 from medaudit.errors import DataError
 
@@ -43,6 +44,7 @@ def read_nifti(path: Path) -> Volume:
         raise DataError(
             f"{path}: the header promises {end:,} bytes, the file can hold {most:,}; it is truncated, or no NIfTI file"
         )
+    check_promise(path, end)
     data = _gunzip(raw, end, path) if zipped else raw
     if len(data) < end:
         raise DataError(f"{path}: truncated, {len(data):,} of {end:,} bytes; copy or download it again")

@@ -10,6 +10,8 @@ from PIL import Image
 from medaudit.cohort.volume import Volume
 from medaudit.errors import DataError
 
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+"""Of the forty that Pillow knows: for one of them, EPS, it starts another program."""
 _AS = {"1": "L", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
 """Pillow's modes that are read as another one."""
 
@@ -20,7 +22,7 @@ def read_picture(path: Path, *, mask: bool) -> Volume:
     The resolution in a PNG's or JPEG's header is the screen's or printer's, not the scanner's. Transparency is left
     away, but for a ``mask`` in which it alone varies. Raises DataError for a file of several pages.
     """
-    with Image.open(path) as opened:
+    with Image.open(path, formats=_FORMATS) as opened:
         pages = getattr(opened, "n_frames", 1)
         if pages != 1:
             raise DataError(f"{path}: has {pages} pages; expected one picture (save a volume as NIfTI)")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medaudit.cohort.bounds import check_promise
 from medaudit.cohort.cohort import Case
 from medaudit.cohort.volume import Volume, by
 from medaudit.errors import DataError
@@ -99,6 +100,10 @@ def _read(path: Path, spacing_mm: tuple[float, ...] | None, *, mask: bool, label
     file = Path(f"{stem}.npz") if key else path
     if not file.exists():
         raise DataError(f"{path}: no such file")
+    if not (file.is_file() or file.is_dir()):
+        raise DataError(f"{path}: is a device or a pipe; expected an image file")
+    if file.is_file():
+        check_promise(path, file.stat().st_size)
     read = _reader(file, mask=mask, label=label, key=key)
     try:
         with warnings.catch_warnings():

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 
+from medaudit.cohort.apart import read_apart
+from medaudit.cohort.bounds import check_promise
 from medaudit.errors import DataError
 
 TEXT = (".csv", ".tsv", ".txt")
 SHEETS = (".xlsx", ".xlsm", ".xls")
 PARQUET = (".parquet", ".pq")
 
-T = TypeVar("T")
+WIDEST = 16_384
+"""Columns that a table may have: as many as a sheet of Excel."""
 
 _MISSING_NUMBER = ("", "na", "n/a", "nan", "null", "none", "not available", "unknown")
 """What programs and people write where a number is missing; a text column keeps these words as they are."""
@@ -48,13 +49,17 @@ def read_table(path: str | Path, *, sheet: str | None = None) -> pl.DataFrame:
         raise DataError(f"{path}: no such file; expected a table with a row a case")
     if path.is_dir():
         raise DataError(f"{path}: is a folder; expected a table file in it")
-    if path.stat().st_size == 0:
+    if not path.is_file():
+        raise DataError(f"{path}: is a device or a pipe; expected a table file")
+    size = path.stat().st_size
+    if size == 0:
         raise DataError(f"{path}: the file is empty; expected a header and a row a case")
+    check_promise(path, size)
     if suffix in TEXT:
         return _read_text(path)
     if suffix in SHEETS:
         return _read_sheet(path, sheet)
-    return _tidy(_guarded(lambda: pl.read_parquet(path), path, "a Parquet file"), path)
+    return _tidy(read_apart("Parquet file", path)[1], path)
 
 
 def texts(column: pl.Series, table: str) -> pl.Series:
@@ -78,7 +83,8 @@ def _read_text(path: Path) -> pl.DataFrame:
         raise DataError(f"{path}: the file is empty; expected a header and a row a case")
     header = [name.strip() for name in rows[0][1]]
     # A spreadsheet may append empty columns.
-    while header and not header[-1] and not any("".join(row[len(header) - 1 :]).strip() for _, row in rows):
+    used = max(_used(row) for _, row in rows)
+    while len(header) > used and not header[-1]:
         header.pop()
     names = _names(header, path)
     for line, row in rows[1:]:
@@ -90,6 +96,11 @@ def _read_text(path: Path) -> pl.DataFrame:
     columns = {name: [row[i].strip() for _, row in rows[1:]] for i, name in enumerate(names)}
     frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
     return frame.with_columns(_typed(frame[name], comma=separator != ",") for name in names)
+
+
+def _used(row: list[str]) -> int:
+    """Return the number of a row's last cell with something in it, counted from 1."""
+    return next((i for i in range(len(row), 0, -1) if row[i - 1].strip()), 0)
 
 
 def _decode(raw: bytes) -> str:
@@ -113,40 +124,16 @@ def _numbered(text: str, separator: str) -> list[tuple[int, list[str]]]:
 
 
 def _read_sheet(path: Path, sheet: str | None) -> pl.DataFrame:
-    import fastexcel
-
-    # It warns of every column without values; such columns are usual.
-    logging.getLogger("fastexcel").setLevel(logging.ERROR)
-    book = _guarded(lambda: fastexcel.read_excel(path), path, "a workbook")
-    if sheet is not None and sheet not in book.sheet_names:
-        raise DataError(f"{path}: has no sheet '{sheet}'; it has: {', '.join(book.sheet_names)}")
-    name = sheet if sheet is not None else book.sheet_names[0]
-    top = _guarded(lambda: book.load_sheet(name, header_row=None, n_rows=1, dtypes="string").to_polars(), path, name)
-    if top.height == 0:
-        raise DataError(f"{path}: sheet '{name}' is empty; expected a header and a row a case")
-    header = [str(value).strip() if value is not None else "" for value in top.row(0)]
-    body = _guarded(
-        # The whole column decides its type: a table may hold numbers for a thousand rows and then a word.
-        lambda: book.load_sheet(name, header_row=None, skip_rows=1, schema_sample_rows=None).to_polars(),
-        path,
-        name,
-    )
+    header, body = read_apart("workbook", path, sheet)
+    assert header is not None
     if body.width > len(header):
         header += [""] * (body.width - len(header))
-    body = body.rename(dict(zip(body.columns, _names(header, path), strict=False)))
+    names = _names(header, path)
+    body = body.rename(dict(zip(body.columns, names, strict=False)))
     body = body.select([c for c in body.columns if c in header or body[c].null_count() < body.height])
     # A workbook keeps every number as a float; an id 1 must not become "1.0".
     whole = [c for c in body.columns if body[c].dtype == pl.Float64 and (body[c].drop_nulls() % 1 == 0).all()]
     return _tidy(body.with_columns(pl.col(whole).cast(pl.Int64, strict=False)), path)
-
-
-def _guarded(read: Callable[[], T], path: Path, what: str) -> T:
-    # The readers are Rust: a broken file may surface as any of their exceptions, or as a panic.
-    try:
-        return read()
-    except (Exception, pl.exceptions.PanicException) as error:
-        reason = str(error).strip().split("\n")[0][:160]
-        raise DataError(f"{path}: cannot be read as {what} ({reason})") from None
 
 
 def _tidy(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -156,10 +143,14 @@ def _tidy(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 
 def _names(header: Sequence[str], path: Path) -> list[str]:
+    if len(header) > WIDEST:
+        raise DataError(f"{path}: has {len(header):,} columns; expected at most {WIDEST:,}")
     names = [name or f"column_{i}" for i, name in enumerate(header, start=1)]
-    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-    if twice is not None:
-        raise DataError(f"{path}: two columns are called '{twice}'; expected a name of its own for each")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DataError(f"{path}: two columns are called '{name[:60]}'; expected a name of its own for each")
+        seen.add(name)
     return names
 
 

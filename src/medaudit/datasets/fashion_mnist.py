@@ -11,11 +11,9 @@ No medical images, but the one set of arXiv 2503.22782 that is free and small. A
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
 import os
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,10 +23,13 @@ from PIL import Image
 
 from medaudit.cohort import Cohort, Role, read_table
 from medaudit.cohort.atomic import replace_file
+from medaudit.cohort.bounds import gunzipped
 from medaudit.datasets.dataset import Dataset
 from medaudit.errors import DataError, UsageError
 
 TABLE = "cases.csv"
+LARGEST = 60_000_000
+"""Bytes that a file may have, packed or not; the largest has 47 million."""
 DEBIAN = "/usr/share/datasets/fashion-mnist"
 FOLDERS = ("", "data/fashion", "raw", "FashionMNIST/raw")
 """Where the four files lie: Debian's folder, a clone of the authors' repository, what torchvision downloads."""
@@ -147,10 +148,13 @@ def _idx(folder: Path, name: str, *, axes: int) -> np.ndarray:
     if path is None:
         raise DataError(f"{folder / name}.gz: not found beside the other files of Fashion-MNIST; copy it there")
     try:
-        data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}); download it again") from None
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({(error.strerror or str(error)).lower()}); download it again"
+        ) from None
+    data = gunzipped(data, path, LARGEST) if path.suffix == ".gz" else data
     header = 4 + 4 * axes
     shape = tuple(np.frombuffer(data[4:header].ljust(4 * axes, b"\0"), dtype=">u4").tolist())
     if data[:4] != bytes((0, 0, 8, axes)) or len(data) != header + math.prod(shape):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from medaudit.cohort import Cohort, Role, read_table
 from medaudit.cohort.atomic import replace_file
+from medaudit.cohort.npy import arrays_of, names_in
 from medaudit.datasets.dataset import Dataset
 from medaudit.errors import DataError, UsageError
 
@@ -93,9 +94,11 @@ def _arrays(npz: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{npz}: no such file; expected a file of MedMNIST, as pneumoniamnist.npz")
     wanted = [f"{split}_{what}" for split in SPLITS for what in ("images", "labels")]
     try:
-        with np.load(npz, allow_pickle=False) as file:
-            lacking = next((name for name in wanted if name not in file.files), None)
-            arrays = {} if lacking else {name: file[name] for name in wanted}
+        there = names_in(npz)
+        lacking = next((name for name in wanted if name not in there), None)
+        arrays = {} if lacking else arrays_of(npz, wanted)
+    except DataError:
+        raise
     except Exception as error:  # a zip, an npy header or an array that is not one: each raises its own
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise DataError(f"{npz}: cannot be read as an npz file ({reason}); download it again") from None

@@ -29,12 +29,15 @@ from PIL import Image
 
 from medaudit.cohort import Cohort, Role, read_table
 from medaudit.cohort.atomic import replace_file
+from medaudit.cohort.bounds import gunzipped
 from medaudit.datasets.dataset import Dataset
 from medaudit.errors import DataError, UsageError
 
 TABLE = "cases.csv"
 COLUMNS = ("case_id", "patient_id", "similar", "copies", "luminance", "tone", "image_path")
 SIZE, BLOCK, LARGEST_FILE = 32, 10, 100_000
+LARGEST_ARCHIVE = 200_000_000
+"""Bytes that the archive may have, packed or not."""
 LUMA = np.array([0.2126, 0.7152, 0.0722])
 """Weights of R', G', B' as stored (gamma-encoded, not linear) in the luma Y' of Rec. ITU-R BT.709."""
 
@@ -148,7 +151,12 @@ def _similar(number: int) -> bool:
 def _archive(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield each patch's name and bytes; DataError for an archive that could lead out of itself."""
     try:
-        with tarfile.open(path) as archive:
+        with path.open("rb") as source:
+            raw = source.read(LARGEST_ARCHIVE + 1)
+        unpacked = gunzipped(raw, path, LARGEST_ARCHIVE, " as a tar archive") if raw[:2] == b"\x1f\x8b" else raw
+        if len(unpacked) > LARGEST_ARCHIVE:
+            raise DataError(f"{path}: has more than {LARGEST_ARCHIVE:,} bytes; it is not the sdist of PyPI")
+        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as archive:
             for member in archive:
                 parts = PurePosixPath(member.name).parts
                 if ".." in parts or member.name.startswith("/") or not (member.isfile() or member.isdir()):

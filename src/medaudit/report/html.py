@@ -138,6 +138,16 @@ def render(report: Report) -> str:
     All texts are escaped. Raises ValueError for a figure that is not well-formed SVG or would run or load something.
     """
     script = resources.files("medaudit.report").joinpath("templates/copy.js").read_text(encoding="utf-8")
+    return page(
+        "report.html",
+        report=report,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def page(template: str, **content: Any) -> str:
+    """Return a template's page, with all that pages of reports share: style, words of verdicts, ``svg`` for figures."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("medaudit.report"),
         autoescape=True,
@@ -147,17 +157,14 @@ def render(report: Report) -> str:
     )
     environment.filters |= {"cells": _cells, "png": _data_url, "paragraphs": _paragraphs}
     numbers = itertools.count()
-    page = environment.get_template("report.html")
-    return page.render(
-        report=report,
+    return environment.get_template(template).render(
         svg=lambda figure: _inline(figure, f"figure{next(numbers)}"),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         theme=theme,
         words=WORDS,
         meanings=MEANINGS,
         numerals=numerals,
         version=medaudit.__version__,
+        **content,
     )
 
 
@@ -171,6 +178,9 @@ def _inline(figure: Figure, name: str) -> Markup:
         if element.tag in (f"{{{_SVG}}}script", f"{{{_SVG}}}foreignObject"):
             raise ValueError(f"figure '{figure.title}' has a {element.tag.removeprefix(f'{{{_SVG}}}')} in it")
         for key, value in list(element.attrib.items()):
+            if element is not root and (key == "role" or key.startswith("aria-")):
+                del element.attrib[key]  # the whole figure is one image with a text; its marks have none
+                continue
             if key.startswith("on") or (key.endswith("href") and not value.startswith(("#", "data:"))):
                 raise ValueError(f"figure '{figure.title}' would run or load something: {key}={value!r}")
             # Two figures of one page both have a "clip0"; the second would be clipped by the first one's path.

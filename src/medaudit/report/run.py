@@ -26,6 +26,8 @@ from medaudit.report.lock import Lock
 from medaudit.report.saved import from_json, to_json
 
 RECORD = "run.json"
+_MALFORMED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a file of JSON may raise that is no such file: another shape, or nested too deep."""
 _PACKAGES = ("numpy", "scipy", "polars", "statsmodels", "numba")
 
 
@@ -126,8 +128,8 @@ class Run:
             return [Finding.from_dict(entry) for entry in json.loads(path.read_bytes())]
         except FileNotFoundError:
             raise DataError(f"{path} is not there: the run was not finished; run the same command again") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} cannot be read ({error}); delete it and run again") from None
+        except _MALFORMED as error:
+            raise DataError(f"{path} cannot be read ({_short(str(error))}); delete it and run again") from None
 
     def write_measurements(self, frame: pl.DataFrame, name: str = "measurements") -> Path:
         """Write ``{name}.parquet`` and return its path, for a study that has its numbers at once."""
@@ -160,17 +162,19 @@ class Run:
             return from_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError(f"{path} is not there: the run was not finished; run the same command again") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} cannot be read ({error}); run the same command again") from None
+        except _MALFORMED as error:
+            raise DataError(f"{path} cannot be read ({_short(str(error))}); run the same command again") from None
 
     def render_again(self) -> Path:
         """Write ``report.html`` anew from ``report.json``; DataError where that is not there or damaged."""
         report = self.report()
         try:
             return self.write_text("report.html", render(report))
-        except (ValueError, KeyError, TypeError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # the words of a page may be anything in a file that was changed by hand
             path = self.path / "report.json"
-            raise DataError(f"{path} cannot be read ({error}); run the same command again") from None
+            raise DataError(f"{path} cannot be shown ({_short(str(error))}); run the same command again") from None
 
     def finish(self) -> None:
         """Record that the run is complete, and give its lock back."""
@@ -251,7 +255,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         for key in ("settings", "inputs", "versions"):
             dict(record[key])
         return {key: record[key] for key in ("verb", "settings", "inputs", "versions", "started", "finished")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except _MALFORMED:
         raise UsageError(f"{path / RECORD} is not the record of a medaudit run; choose another --out") from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -11,6 +11,7 @@ from medaudit.audits.common import provenance
 from medaudit.audits.explanations.cards import coloured, grey
 from medaudit.audits.explanations.findings import changes, first, noise
 from medaudit.audits.explanations.study import Study
+from medaudit.cohort import Known
 from medaudit.explanation.assumptions import registry
 from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
 
@@ -26,8 +27,10 @@ CITATIONS = (
 )
 
 
-def page(result: Study, answers: list[Finding], run: Run, seconds: float) -> Report:
-    """Return the report's content."""
+def page(
+    result: Study, answers: list[Finding], run: Run, seconds: float, known: Sequence[Known] = ()
+) -> Report:  # fmt: skip
+    """Return the report's content; ``known``: what others have found out about the dataset."""
     found = result.explained
     head = [f.claim for f in answers if f.id == "moves-most"]
     reversed_ = [f for f in answers if f.id.startswith("pair:") and "turns the map around" in f.claim]
@@ -59,6 +62,7 @@ def page(result: Study, answers: list[Finding], run: Run, seconds: float) -> Rep
             seconds={"all": seconds},
         ),
         findings=answers,
+        known=known,
     )  # fmt: skip
 
 

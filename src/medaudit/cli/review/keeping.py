@@ -177,7 +177,9 @@ def serve(
     os.environ[site.REGISTRATION] = "yes" if registration else ""
     print(f"the review is at http://{host}:{port}; stop it with Ctrl-C", file=sys.stderr)
     uvicorn.run("medaudit.review.web.app:from_environment", factory=True, host=host, port=port, workers=workers,
-                log_level="warning", server_header=False, date_header=False)  # fmt: skip
+                log_level="warning", server_header=False, date_header=False,
+                # A worker that starts more slowly is killed and begun anew, on a busy machine for ever; uvicorn's 5 s.
+                timeout_worker_healthcheck=60)  # fmt: skip
 
 
 def audit_log(

@@ -35,6 +35,8 @@ CONTROLS = ("td", "hc", "control", "controls", "healthy")
 SHORT = ("td", "hc", "asd", "adhd")
 """Folders whose class is written in capitals."""
 MATRICES = (".txt", ".csv", ".tsv")
+MOST_NODES = 100_000
+"""Nodes that a connectome may have: each graph has all of them, whichever its edges name."""
 LABELS = ("participants.csv", "participants.tsv", "labels.csv")
 """Tables with the class of each edge list; the subject is in their first column."""
 
@@ -82,7 +84,7 @@ def read_matrices(folder: str | Path, *, threshold: float | None = None) -> Grap
             matrix = numbers(path)
             _check_matrix(path, matrix, graphs)
             diagonals += bool(np.diagonal(matrix).any())
-            graphs.append(_weighted(path.stem, matrix, threshold))
+            graphs.append(_weighted(path, matrix, threshold))
         classes.append(place.name.upper() if place.name.lower() in SHORT else place.name)
         y += [len(classes) - 1] * len(files)
     ids = [graph.id for graph in graphs]
@@ -174,7 +176,7 @@ def read_edge_lists(folder: str | Path, *, column: str | None = None, threshold:
         values = values if len(values) else np.empty((0, 2))
         if values.shape[1] not in (2, 3):
             raise DataError(f"{path}, line 1: has {values.shape[1]} numbers; expected 'i j' or 'i j weight'")
-        ends = values[:, :2].astype(np.int64)
+        ends = np.clip(values[:, :2], -1, 2**53).astype(np.int64)  # 1e300 is no int64
         if (odd := ((ends != values[:, :2]) | (ends < 0)).any(axis=1)).any():
             row = int(np.flatnonzero(odd)[0])
             raise DataError(f"{path}, line {line_of(path, row)}: expected nodes as whole numbers, counted from 0")
@@ -183,10 +185,13 @@ def read_edge_lists(folder: str | Path, *, column: str | None = None, threshold:
         loops += int((ends[:, 0] == ends[:, 1]).sum())
         lists.append((ends[kept], heavy[kept] if values.shape[1] == 3 else None))
     n = 1 + max((int(ends.max()) for ends, _ in lists if len(ends)), default=0)
+    if n > MOST_NODES:
+        worst = next(path for path, (ends, _) in zip(files, lists, strict=True) if len(ends) and ends.max() == n - 1)
+        raise DataError(f"{worst}: has a node {n - 1}; expected at most {MOST_NODES:,} nodes, counted from 0")
     stems = [path.stem for path in files]
     y, classes, whom = _looked_up(stems, table_path, columns[0], column or columns[1], begins=True)
     graphs = tuple(
-        Graph.of(path.stem, np.zeros(n), ends, weights=heavy) for path, (ends, heavy) in zip(files, lists, strict=True)
+        _graph(path, path.stem, np.zeros(n), ends, heavy) for path, (ends, heavy) in zip(files, lists, strict=True)
     )
     notes = [f"{loops:,} edges from a node to itself are left out."] if loops else []
     if threshold > 0:
@@ -216,8 +221,8 @@ def read_adjlists(folder: str | Path) -> Graphs:
     classes, y = np.unique(np.array(labels), return_inverse=True)
     ids = [path.stem.removesuffix("_graph") for path in files]
     graphs = tuple(
-        Graph.of(id_, np.zeros(n), ends, weights=heavy if weighted else None)
-        for id_, (n, ends, heavy) in zip(ids, lists, strict=True)
+        _graph(path, id_, np.zeros(n), ends, heavy if weighted else None)
+        for path, id_, (n, ends, heavy) in zip(files, ids, lists, strict=True)
     )
     return Graphs(folder.resolve().name, graphs, y.ravel(), tuple(classes.tolist()), matched=True)
 
@@ -299,9 +304,17 @@ def _check_matrix(path: Path, matrix: np.ndarray, graphs: Sequence[Graph]) -> No
         )
 
 
-def _weighted(id_: str, matrix: np.ndarray, threshold: float | None) -> Graph:
+def _graph(path: Path, id_: str, nodes: np.ndarray, ends: np.ndarray, heavy: np.ndarray | None) -> Graph:
+    """Return the graph; DataError names the file too."""
+    try:
+        return Graph.of(id_, nodes, ends, weights=heavy)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _weighted(path: Path, matrix: np.ndarray, threshold: float | None) -> Graph:
     i, j = np.nonzero(np.triu(np.abs(matrix) > (threshold or 0.0), 1))
-    return Graph.of(id_, np.zeros(len(matrix)), np.stack([i, j], axis=1), weights=matrix[i, j])
+    return _graph(path, path.stem, np.zeros(len(matrix)), np.stack([i, j], axis=1), matrix[i, j])
 
 
 def _one(folder: Path, pattern: str) -> Path:
@@ -341,15 +354,15 @@ def _adjacency(path: Path) -> tuple[int, np.ndarray, np.ndarray]:
     while at < len(lines):
         k, line = lines[at]
         words = line.split()
-        if len(words) != 2 or not all(word.isdecimal() for word in words):
+        if len(words) != 2 or not all(_COUNT.fullmatch(word) for word in words):
             raise DataError(f"{path}, line {k}: '{line.strip()[:40]}'; expected a node and its number of neighbours")
         node, degree = int(words[0]), int(words[1])
         seen.append(node)
         if at + degree >= len(lines) + (degree == 0):
             raise DataError(f"{path}, line {k}: node {node} has {degree} neighbours; the file ends before")
         for k, line in lines[at + 1 : at + 1 + degree]:
-            neighbour = re.fullmatch(r"\s*(\d+)\s*(?:\{(?:'weight':\s*([-+.\deE]+))?.*\})?\s*", line)
-            if neighbour is None:
+            neighbour = _NEIGHBOUR.fullmatch(line)
+            if neighbour is None or not np.isfinite(float(neighbour[2] or 1)):
                 raise DataError(f"{path}, line {k}: '{line.strip()[:40]}'; expected a neighbour of node {node}")
             ends.append((node, int(neighbour[1])))
             heavy.append(float(neighbour[2] or 1))
@@ -359,6 +372,11 @@ def _adjacency(path: Path) -> tuple[int, np.ndarray, np.ndarray]:
     return len(seen), np.array(ends, dtype=np.int64).reshape(-1, 2), np.array(heavy)
 
 
+_COUNT = re.compile(r"[0-9]{1,9}")
+_NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,9})?"
+_NEIGHBOUR = re.compile(rf"\s*([0-9]{{1,9}})\s*(?:\{{(?:'weight':\s*({_NUMBER}))?.*\}})?\s*")
+
+
 def _json_label(path: Path) -> str:
     named = [path.with_name(f"{stem}_label.json") for stem in (path.stem, path.stem.removesuffix("_graph"))]
     file = next((file for file in named if file.is_file()), None)
@@ -366,7 +384,7 @@ def _json_label(path: Path) -> str:
         raise DataError(f"{path}: has no {named[0].name} beside it; expected its class there")
     try:
         label = json.loads(text_of(file))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DataError(f"{file}: is not JSON; expected a class") from None
     if isinstance(label, dict):
         label = next((label[key] for key in ("label", "graph_label", "class", "y") if key in label), None)

@@ -282,6 +282,7 @@ def _v2000(
     symbols, xyz = [], np.empty((n, 3))
     for k, line in enumerate(lines[4 : 4 + n]):
         symbol = line[31:34].strip()
+        symbol = symbol if symbol.isascii() and symbol.isprintable() else ""  # NumPy drops a NUL at a text's end
         try:
             xyz[k] = [float(line[at : at + 10]) for at in (0, 10, 20)]
         except ValueError:

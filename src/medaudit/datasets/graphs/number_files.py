@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medaudit.cohort.bounds import check_promise
 from medaudit.errors import DataError
 
 
@@ -38,6 +39,7 @@ def text_of(path: Path) -> str:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
+        check_promise(path, path.stat().st_size)
         return path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({(error.strerror or str(error)).lower()})") from None

@@ -146,5 +146,6 @@ def _placed(row: dict[str, Any], low: float, high: float) -> dict[str, Any]:
     share = 0.5 if row["value"] is None else (row["value"] - low) / (high - low)
     half = _LETTER * len(row["said"]) / 2 / WIDTH
     align = "left" if share < half else "right" if share > 1 - half else "center"
-    at = {"left": low, "right": high, "center": low + share * (high - low)}[align]
+    edge = 0.01 * (high - low)  # away from the row's name, which ends where the plot begins
+    at = {"left": low + edge, "right": high, "center": low + share * (high - low)}[align]
     return {**row, "align": align, "at": at}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ from medaudit.review.web.security import (
     COOKIE,
     Attempts,
     Guard,
+    ReadOnly,
     forged,
     session_of,
     visitor,
@@ -50,8 +51,14 @@ def from_environment() -> FastAPI:
     return create(database.connect(os.environ[ADDRESS]), registration=bool(os.environ.get(REGISTRATION)))
 
 
-def create(db: database.Database, *, registration: bool = False) -> FastAPI:
-    """Return the site on ``db``; with ``registration`` anybody may become a contributor."""
+def create(
+    db: database.Database, *, registration: bool = False, beside: Sequence[tuple[str, str]] = (), closed: bool = False
+) -> FastAPI:
+    """Return the site on ``db``; with ``registration`` anybody may become a contributor.
+
+    ``beside``: names and addresses of what the same server shows besides, for the navigation. ``closed``: nobody signs
+    in and nothing can be changed.
+    """
     app = FastAPI(
         title="medaudit: the living review", version=__version__, docs_url=None, redoc_url=None,
         openapi_url="/api/v1/openapi.json",
@@ -60,7 +67,11 @@ def create(db: database.Database, *, registration: bool = False) -> FastAPI:
     counter = Counter(db)
     app.include_router(api.router(db))
     app.include_router(_public(db))
-    app.include_router(_personal(db, registration))
+    app.state.around = {"beside": tuple(beside), "closed": closed}
+    if closed:
+        app.add_middleware(ReadOnly)
+    else:
+        app.include_router(_personal(db, registration))
     app.add_middleware(PublicCache, counter=counter)
     app.add_middleware(Guard)
     for kind in _STATUS:
@@ -90,7 +101,7 @@ def _refused(request: Request, error: Exception) -> Response:
     title = {403: "Not allowed", 404: "Not found", 409: "Somebody was faster"}.get(status, "That did not work")
     session = getattr(request.state, "session", None)
     html = render("message.html", title=title, text=text, differences=extra.get("differences", {}), session=session,
-                  csrf=session.csrf if session else "")  # fmt: skip
+                  csrf=session.csrf if session else "", **request.app.state.around)  # fmt: skip
     return Response(html, status, headers, "text/html")
 
 
@@ -99,12 +110,13 @@ def _public(db: database.Database) -> APIRouter:
     site = APIRouter(include_in_schema=False)
 
     def shown(request: Request, make: Callable[[Connection], Page]) -> Response:
-        session = session_of(request, db)
+        session = None if request.app.state.around["closed"] else session_of(request, db)
         with db.reading(3.0) as connection:
             page = make(connection)
         if page.moved is not None:
             return RedirectResponse(links(False)(*page.moved), 301)
-        html = render(page.template, session=session, csrf=session.csrf if session else "", **page.context)
+        html = render(page.template, session=session, csrf=session.csrf if session else "",
+                      **request.app.state.around, **page.context)  # fmt: skip
         cache = "private, no-cache" if session is not None else "public, no-cache"
         return Response(html, page.status, {"cache-control": cache}, "text/html")
 

@@ -82,5 +82,6 @@ def environment() -> Environment:
 
 def render(template: str, *, static: bool = False, depth: int = 0, **context: Any) -> str:
     """Return a page; ``static``: as a file ``depth`` folders below the root of a site without a server."""
-    defaults: dict[str, Any] = {"session": None, "csrf": "", "message": "", "static": static, "query": ""}
+    defaults: dict[str, Any] = {"session": None, "csrf": "", "message": "", "static": static, "query": "",
+                                "beside": (), "closed": False}  # fmt: skip
     return environment().get_template(template).render(**(defaults | context), link=links(static, depth))

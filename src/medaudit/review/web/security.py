@@ -42,6 +42,20 @@ _HEADERS = [
 ]  # fmt: skip
 
 
+class ReadOnly:
+    """ASGI middleware: whatever could change something is refused."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what only reads."""
+        if scope["type"] == "http" and scope["method"] not in SAFE:
+            await _refuse(send, 405, "nothing can be changed here; contributions go to `medaudit review serve`")
+            return
+        await self.app(scope, receive, send)
+
+
 class Guard:
     """ASGI middleware: our headers on every answer, and no request larger than :data:`LARGEST`."""
 
