@@ -59,9 +59,9 @@ def main() -> None:
 
 def world(plant: str, seed: int, size: int, out: Path) -> dict:
     """Return the verdicts of one world, from ``out`` if it was done before."""
-    from medaudit.audits.common.simulated import simulated_beside
     from medaudit.audits.diagnosis.run import diagnose_cohort
     from medaudit.audits.diagnosis.settings import Settings
+    from medaudit.audits.simulated import simulated_beside
 
     folder = out / f"{plant}-{seed}-{size}"
     kept = out / f"{folder.name}.json"

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from scipy.stats import kruskal
 
-from medaudit.audits.common.compared import compared
-from medaudit.audits.common.outcomes import measure, parse
 from medaudit.audits.diagnosis.images import latent, shapes
+from medaudit.audits.judging.compared import compared
+from medaudit.audits.judging.outcomes import measure, parse
 from medaudit.cohort import Cohort, Grouping
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medaudit.audits.common import outcomes
+from medaudit.audits.judging import outcomes
 from medaudit.errors import UsageError
 
 DICE = outcomes.measure("dice", np.array([0.1, 0.9]))

@@ -100,7 +100,9 @@ def test_a_walk_that_was_stopped_goes_on_and_does_not_repeat_what_is_done(medaud
     assert said.code == 0
     assert asked == ["labels", "diagnosis", "diagnosis"]
     assert [one["step"] for one in said.json] == ["labels", "diagnosis"]
-    medaudit("demo", "--out", out, "--step", "labels", "--size", "31").refuses(2, "other settings", "size was 30, now 31")
+    medaudit("demo", "--out", out, "--step", "labels", "--size", "31").refuses(
+        2, "other settings", "size was 30, now 31"
+    )
 
 
 def test_what_was_planted_is_said_beside_what_was_found():

@@ -152,9 +152,9 @@ def test_what_is_said_of_the_model_weighs_each_class_the_same_and_knows_what_it_
 
 
 def test_a_difference_that_reruns_can_have_among_so_many_pairs_is_none() -> None:
-    from medaudit.audits.common.conclude import conclude
     from medaudit.audits.explanations.findings import _pair
     from medaudit.audits.explanations.study import PairResult
+    from medaudit.audits.judging.conclude import conclude
     from medaudit.explanation.assumptions import ends
     from medaudit.explanation.warrants.comparison import Effect
     from medaudit.statistics import Estimate

@@ -121,7 +121,7 @@ def test_a_run_killed_while_its_report_is_made_goes_on_with_the_report(medaudit,
     assert not (run / "report.html").exists()
     for image in images:
         image.unlink()
-    monkeypatch.setattr("medaudit.audits.common.measure_case.attempt", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr("medaudit.audits.measuring.one_case.attempt", lambda *_, **__: pytest.fail("measured again"))
     assert medaudit(*labels(cases, run, *more)).code == 0
     assert (run / "report.html").exists()
     assert same(run, unbroken)
@@ -174,7 +174,7 @@ def test_a_worker_that_is_killed_is_one_line_and_its_case_is_measured_later(meda
     run = cases.parent / "run"
     with monkeypatch.context() as patch:
         patch.setattr(
-            "medaudit.audits.common.measure_case.attempt", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+            "medaudit.audits.measuring.one_case.attempt", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
         )
         medaudit(*labels(cases, run, "--jobs", "2")).refuses(1, "was killed", "memory", "--jobs")
     assert medaudit(*labels(cases, run)).code == 0

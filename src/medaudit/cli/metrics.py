@@ -34,7 +34,7 @@ def metrics(
 
     Example: medaudit metrics expert.nii.gz automatic.nii.gz --json
     """
-    from medaudit.audits.common import measure_case as compare
+    from medaudit.audits.measuring import one_case as compare
     from medaudit.cli import show
 
     show.numbers(

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from medaudit import datasets
-from medaudit.audits.common.simulated import simulated_beside
+from medaudit.audits.simulated import simulated_beside
 from medaudit.cohort import Cohort, Known, Role, read_table
 from medaudit.errors import DataError, UsageError
 

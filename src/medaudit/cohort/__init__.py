@@ -1,6 +1,6 @@
 """Cohort and Grouping: who the cases are, where their files lie, and how they form groups."""
 
-from medaudit.cohort.cohort import EMPTY, Case, Cohort, Known, Role, Source
+from medaudit.cohort.cohort import EMPTY, Case, Cohort, Known, Role, Source, fingerprint
 from medaudit.cohort.expression import columns_of, describe_values, matches
 from medaudit.cohort.folds import folds, split
 from medaudit.cohort.geometry import check_geometry, on_common_grid
@@ -25,6 +25,7 @@ __all__ = [
     "colour_image",
     "columns_of",
     "describe_values",
+    "fingerprint",
     "folds",
     "grey_image",
     "mask_ending",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -239,3 +240,9 @@ def _spacing(value: Any, case_id: str) -> tuple[float, ...] | None:
             f"case {case_id}: spacing_mm is {value!r}; expected positive millimetres, as 0.8 or '0.8;0.8;1.1'"
         )
     return spacing
+
+
+def fingerprint(cohort: Cohort) -> str:
+    """Return the SHA-256 of who the cases are and where their files lie: what makes a run this run."""
+    roles = sorted((name, role.column, role.fill, role.label) for name, role in cohort.roles.items())
+    return hashlib.sha256(f"{cohort.table.write_json()}{roles}".encode()).hexdigest()

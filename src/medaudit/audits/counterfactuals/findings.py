@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medaudit.audits.common.conclude import Draft, conclude, insufficient
 from medaudit.audits.counterfactuals.study import Study
+from medaudit.audits.judging.conclude import Draft, conclude, insufficient
 from medaudit.report import Finding, Verdict
 from medaudit.statistics import Estimate, holm
 

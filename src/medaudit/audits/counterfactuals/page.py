@@ -7,12 +7,24 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.common import provenance
 from medaudit.audits.counterfactuals.study import Made, Study
 from medaudit.datasets.graphs.molecules import valence_ok
 from medaudit.explanation.counterfactuals.explain import Counterfactual
 from medaudit.explanation.counterfactuals.slots import Slots
-from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
+from medaudit.report import (
+    Answer,
+    Figure,
+    Finding,
+    Picture,
+    Report,
+    Run,
+    Section,
+    Table,
+    figures,
+    gallery,
+    numerals,
+    provenance,
+)
 from medaudit.report.graph_drawing import graph_change, layout
 
 PAPER = (

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from medaudit.audits.common.compared import Compared
-from medaudit.audits.common.conclude import Draft, conclude, insufficient
 from medaudit.audits.diagnosis.design import BALANCED, BASELINE, BIASED
 from medaudit.audits.diagnosis.evidence import Evidence
+from medaudit.audits.judging.compared import Compared
+from medaudit.audits.judging.conclude import Draft, conclude, insufficient
 from medaudit.audits.labels.study import too_few
 from medaudit.audits.ruler.study import two_rulers
 from medaudit.report import Finding, Verdict, numerals

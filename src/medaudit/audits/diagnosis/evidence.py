@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common import outcomes as rules
-from medaudit.audits.common.compared import Compared, compared
-from medaudit.audits.common.outcomes import Measure
 from medaudit.audits.diagnosis.design import BALANCED, BASELINE, BIASED, Design
 from medaudit.audits.diagnosis.settings import Settings
+from medaudit.audits.judging import outcomes as rules
+from medaudit.audits.judging.compared import Compared, compared
+from medaudit.audits.judging.outcomes import Measure
 from medaudit.audits.ruler import study as ruler
 from medaudit.audits.ruler.rulers import Rulers
 from medaudit.cohort import Cohort, Grouping

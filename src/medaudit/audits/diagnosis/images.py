@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import rankdata
 
-from medaudit.audits.common.compared import Compared
+from medaudit.audits.judging.compared import Compared
 from medaudit.statistics import (
     ClusterAgreement,
     Probe,

@@ -9,16 +9,16 @@ import numpy as np
 import polars as pl
 
 from medaudit import __version__
-from medaudit.audits.common import provenance, worst_cases
-from medaudit.audits.common.conclude import conclude
+from medaudit.audits import worst_cases
 from medaudit.audits.diagnosis.causes import ALPHA, CAUSES, named
 from medaudit.audits.diagnosis.design import BALANCED, BASELINE, BIASED, GOLD, SILVER, Training
 from medaudit.audits.diagnosis.evidence import QUALITY, Evidence
 from medaudit.audits.diagnosis.images import Latent, Shape
 from medaudit.audits.diagnosis.study import Diagnosis
+from medaudit.audits.judging.conclude import conclude
 from medaudit.audits.ruler import page as ruler_report
 from medaudit.audits.ruler.study import true_gap, two_rulers
-from medaudit.report import Answer, Figure, Report, Run, Section, Table, figures, numerals
+from medaudit.report import Answer, Figure, Report, Run, Section, Table, figures, numerals, provenance
 from medaudit.report.html import WORDS
 from medaudit.statistics import Estimate, gap
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common.measure_cohort import measure
 from medaudit.audits.diagnosis import design as designs
 from medaudit.audits.diagnosis.design import GOLD, SILVER, Design
 from medaudit.audits.diagnosis.difficulty import difficulty_of, easy_labels
 from medaudit.audits.diagnosis.settings import Settings
+from medaudit.audits.measuring.all_cases import measure
 from medaudit.cohort import Cohort, Grouping
 from medaudit.errors import DataError
 from medaudit.report import Run

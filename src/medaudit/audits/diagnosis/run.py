@@ -12,16 +12,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common import measure_case as compare
-from medaudit.audits.common import outcomes
-from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.diagnosis import images, page
 from medaudit.audits.diagnosis.design import BASELINE, GOLD, SILVER, Design
 from medaudit.audits.diagnosis.evidence import OBSERVED, QUALITY
 from medaudit.audits.diagnosis.plan import Planned, has_file, plan, rows_of
 from medaudit.audits.diagnosis.settings import PRESETS, Settings
 from medaudit.audits.diagnosis.study import Diagnosis, diagnose
-from medaudit.cohort import Cohort, Grouping
+from medaudit.audits.judging import outcomes
+from medaudit.audits.measuring import one_case as compare
+from medaudit.cohort import Cohort, Grouping, fingerprint
 from medaudit.errors import DataError, UsageError
 from medaudit.report import Run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medaudit.audits.common.measure_case import Ruler
+from medaudit.audits.measuring.one_case import Ruler
 
 PRESETS = ("fast", "cpu", "gpu")
 """How models are trained (``training.segmentation.RECIPES``); here too, so that a question is refused without torch."""

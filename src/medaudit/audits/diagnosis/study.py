@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from medaudit.audits.common.conclude import conclude
 from medaudit.audits.diagnosis.causes import CAUSES
 from medaudit.audits.diagnosis.design import Design
 from medaudit.audits.diagnosis.evidence import Evidence
 from medaudit.audits.diagnosis.images import Latent, Shape
 from medaudit.audits.diagnosis.settings import Settings
+from medaudit.audits.judging.conclude import conclude
 from medaudit.cohort import Cohort
 from medaudit.report import Finding
 

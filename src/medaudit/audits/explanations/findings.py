@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from medaudit.audits.common.conclude import Draft, conclude, insufficient
 from medaudit.audits.explanations.study import PairResult, Study, Tested
+from medaudit.audits.judging.conclude import Draft, conclude, insufficient
 from medaudit.explanation.assumptions import Choice, Configuration, diff, registry
 from medaudit.explanation.assumptions.choice import written
 from medaudit.explanation.warrants.warrant import Warrant

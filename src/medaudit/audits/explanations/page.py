@@ -7,13 +7,25 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
-from medaudit.audits.common import provenance
 from medaudit.audits.explanations.cards import coloured, grey
 from medaudit.audits.explanations.findings import changes, first, noise
 from medaudit.audits.explanations.study import Study
 from medaudit.cohort import Known
 from medaudit.explanation.assumptions import registry
-from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
+from medaudit.report import (
+    Answer,
+    Figure,
+    Finding,
+    Picture,
+    Report,
+    Run,
+    Section,
+    Table,
+    figures,
+    gallery,
+    numerals,
+    provenance,
+)
 
 _SHOWN, _PIXELS = 6, 110
 CITATIONS = (

@@ -11,7 +11,6 @@ from typing import Any
 
 import polars as pl
 
-from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.explanations.cards import read_card, replay, write_cards
 from medaudit.audits.explanations.findings import findings, first
 from medaudit.audits.explanations.opened import (
@@ -27,7 +26,7 @@ from medaudit.audits.explanations.opened import (
 from medaudit.audits.explanations.page import page
 from medaudit.audits.explanations.settings import ExplainSettings
 from medaudit.audits.explanations.study import Study, study
-from medaudit.cohort import Cohort
+from medaudit.cohort import Cohort, fingerprint
 from medaudit.errors import DataError
 from medaudit.explanation.assumptions import registry
 from medaudit.report import Finding, Run, hash_file

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medaudit.audits.common.conclude import Draft, Judge, conclude, insufficient
 from medaudit.audits.generative import words
 from medaudit.audits.generative.study import WORST, Ratio, Study, as_ratio
+from medaudit.audits.judging.conclude import Draft, Judge, conclude, insufficient
 from medaudit.report import Finding, Verdict
 from medaudit.statistics import Estimate
 

@@ -8,14 +8,26 @@ from pathlib import Path
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.common import provenance
 from medaudit.audits.generative import trainings, words
 from medaudit.audits.generative.findings import NOTICED, cards
 from medaudit.audits.generative.judge import reconstructed
 from medaudit.audits.generative.study import FORETOLD, WORST, Study, as_ratio
 from medaudit.cohort import Cohort
 from medaudit.metrics.selective import risk_coverage
-from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
+from medaudit.report import (
+    Answer,
+    Figure,
+    Finding,
+    Picture,
+    Report,
+    Run,
+    Section,
+    Table,
+    figures,
+    gallery,
+    numerals,
+    provenance,
+)
 from medaudit.statistics import Estimate
 from medaudit.training.prepared import opened
 from medaudit.training.vae import VaeRecipe

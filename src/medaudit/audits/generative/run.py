@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.generative.design import plan
 from medaudit.audits.generative.findings import findings
 from medaudit.audits.generative.settings import Settings
 from medaudit.audits.generative.study import Measured, Study, study
-from medaudit.cohort import Cohort
+from medaudit.cohort import Cohort, fingerprint
 from medaudit.errors import DataError, UsageError
 from medaudit.report import Finding, Run
 

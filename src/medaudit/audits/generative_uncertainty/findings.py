@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from medaudit.audits.common.conclude import Draft, Judge, conclude, insufficient
 from medaudit.audits.generative import words
 from medaudit.audits.generative.findings import NOTICED
 from medaudit.audits.generative_uncertainty.study import Study
+from medaudit.audits.judging.conclude import Draft, Judge, conclude, insufficient
 from medaudit.report import Finding, Verdict
 from medaudit.statistics import Estimate
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.common import provenance
 from medaudit.audits.generative import words
 from medaudit.audits.generative.findings import NOTICED
 from medaudit.audits.generative.page import CITATIONS
@@ -17,7 +16,20 @@ from medaudit.audits.generative_uncertainty.findings import FOLLOWS, ORACLES, ca
 from medaudit.audits.generative_uncertainty.methods import SCORES
 from medaudit.audits.generative_uncertainty.study import Study
 from medaudit.cohort import Known
-from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
+from medaudit.report import (
+    Answer,
+    Figure,
+    Finding,
+    Picture,
+    Report,
+    Run,
+    Section,
+    Table,
+    figures,
+    gallery,
+    numerals,
+    provenance,
+)
 from medaudit.statistics import Estimate
 
 _MAPS = {"slug": "SLUG", "latent_monte_carlo": "latent MC", "squared_error_oracle": "error (oracle)"}

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medaudit.audits.common import worst_cases
-from medaudit.audits.common.compared import Compared
-from medaudit.audits.common.outcomes import Measure, Outcome
+from medaudit.audits import worst_cases
+from medaudit.audits.judging.compared import Compared
+from medaudit.audits.judging.outcomes import Measure, Outcome
 from medaudit.audits.labels import quality
 from medaudit.audits.labels.study import Audit, Settings
 from medaudit.audits.labels.words import CITATIONS, limits, methods, provenance

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from medaudit.audits.common.compared import Compared
-from medaudit.audits.common.conclude import Draft, insufficient
+from medaudit.audits.judging.compared import Compared
+from medaudit.audits.judging.conclude import Draft, insufficient
 from medaudit.cohort import Cohort, numeric
 from medaudit.errors import UsageError
 from medaudit.metrics import ChallengeScore, challenge_score

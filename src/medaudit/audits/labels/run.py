@@ -8,13 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
-from medaudit.audits.common import measure_case as compare
-from medaudit.audits.common import outcomes
-from medaudit.audits.common.measure_cohort import measure
-from medaudit.audits.common.provenance import fingerprint
+from medaudit.audits.judging import outcomes
 from medaudit.audits.labels import page, quality
 from medaudit.audits.labels.study import Audit, Settings, audit, usable_scores
-from medaudit.cohort import Cohort, Grouping, numeric
+from medaudit.audits.measuring import one_case as compare
+from medaudit.audits.measuring.all_cases import measure
+from medaudit.cohort import Cohort, Grouping, fingerprint, numeric
 from medaudit.errors import UsageError
 from medaudit.report import Run
 

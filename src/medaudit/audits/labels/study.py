@@ -23,12 +23,12 @@ import polars as pl
 from rich.console import Console
 from rich.progress import track
 
-from medaudit.audits.common import outcomes as rules
-from medaudit.audits.common.compared import Compared, compared
-from medaudit.audits.common.conclude import Draft, conclude, insufficient
-from medaudit.audits.common.measure_case import Ruler
-from medaudit.audits.common.outcomes import Measure, Outcome
+from medaudit.audits.judging import outcomes as rules
+from medaudit.audits.judging.compared import Compared, compared
+from medaudit.audits.judging.conclude import Draft, conclude, insufficient
+from medaudit.audits.judging.outcomes import Measure, Outcome
 from medaudit.audits.labels import quality
+from medaudit.audits.measuring.one_case import Ruler
 from medaudit.cohort import Cohort, Grouping
 from medaudit.errors import DataError, UsageError
 from medaudit.metrics import ndsc

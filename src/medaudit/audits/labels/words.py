@@ -8,10 +8,10 @@ from dataclasses import asdict
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.common.outcomes import rate_margin
-from medaudit.audits.common.provenance import told
+from medaudit.audits.judging.outcomes import rate_margin
 from medaudit.audits.labels.study import ALPHA, Audit, Settings
 from medaudit.report import Run, numerals
+from medaudit.report.provenance import told
 
 CITATIONS = (
     "Parikh A, Das S, Feragen A. Who Does Your Algorithm Fail? Investigating Age and Ethnic Bias in the MAMA-MIA "

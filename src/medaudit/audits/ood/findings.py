@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from medaudit.audits.common.conclude import Draft, conclude, insufficient
+from medaudit.audits.judging.conclude import Draft, conclude, insufficient
 from medaudit.audits.ood.study import Gate, SetResult, Study
 from medaudit.report import Finding, Verdict, numerals
 from medaudit.statistics import Estimate

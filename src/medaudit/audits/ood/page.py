@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.common import provenance
 from medaudit.audits.ood import images
 from medaudit.audits.ood.findings import CUE_MARGIN, GATE_MARGIN, NOTICED
 from medaudit.audits.ood.settings import MethodList
 from medaudit.audits.ood.study import Gate, SetResult, Study
 from medaudit.cohort import Cohort
 from medaudit.metrics.selective import risk_coverage
-from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, numerals
+from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, numerals, provenance
 from medaudit.uncertainty.methods import METHODS
 
 CITATION = (

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.ood import images
 from medaudit.audits.ood.design import Design, plan
 from medaudit.audits.ood.findings import findings
@@ -22,7 +21,7 @@ from medaudit.audits.ood.page import page
 from medaudit.audits.ood.scores import Scores, scores_of
 from medaudit.audits.ood.settings import MethodList, Settings, method_list
 from medaudit.audits.ood.study import Study, study
-from medaudit.cohort import Cohort
+from medaudit.cohort import Cohort, fingerprint
 from medaudit.errors import UsageError
 from medaudit.report import Finding, Run
 from medaudit.report.checkpoint import parquet_bytes

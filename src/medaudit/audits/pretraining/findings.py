@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from medaudit.audits.common.conclude import Draft, Judge, conclude, insufficient
+from medaudit.audits.judging.conclude import Draft, Judge, conclude, insufficient
 from medaudit.audits.pretraining import words
 from medaudit.audits.pretraining.overlaps import Overlaps
 from medaudit.audits.pretraining.study import Judged, Study

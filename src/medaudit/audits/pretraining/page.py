@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.common import provenance
 from medaudit.audits.pretraining import words
 from medaudit.audits.pretraining.findings import WORTH
 from medaudit.audits.pretraining.overlaps import Overlaps
@@ -16,7 +15,20 @@ from medaudit.cohort import Cohort
 from medaudit.metrics.calibration import expected_calibration_error
 from medaudit.networks.backbones import Backbone
 from medaudit.networks.patch_pca import patch_colours
-from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
+from medaudit.report import (
+    Answer,
+    Figure,
+    Finding,
+    Picture,
+    Report,
+    Run,
+    Section,
+    Table,
+    figures,
+    gallery,
+    numerals,
+    provenance,
+)
 
 CITATION = (
     "Ambsdorf J, Munk A, Llambias S, et al. General methods make great domain-specific foundation models: a case-study "

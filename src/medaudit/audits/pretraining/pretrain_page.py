@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from medaudit import __version__
-from medaudit.audits.common import provenance
 from medaudit.audits.pretraining.page import CITATION, in_colours
 from medaudit.networks.backbones import open_backbone
-from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery
+from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, provenance
 from medaudit.training.dinov2.crops import draw, views
 from medaudit.training.dinov2.recipe import Recipe
 from medaudit.training.dinov2.run import Pretrained

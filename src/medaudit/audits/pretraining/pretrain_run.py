@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from medaudit.audits.common.conclude import Draft, conclude
+from medaudit.audits.judging.conclude import Draft, conclude
 from medaudit.audits.pretraining.bars import bar
 from medaudit.audits.pretraining.overlaps import FRAMES
 from medaudit.audits.pretraining.pretrain_page import page

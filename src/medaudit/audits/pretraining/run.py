@@ -16,7 +16,6 @@ import polars as pl
 from rich.console import Console
 from rich.progress import Progress
 
-from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.pretraining.bars import bar
 from medaudit.audits.pretraining.contenders import Contender, contenders, identity
 from medaudit.audits.pretraining.design import Plan, complete, plan
@@ -26,7 +25,7 @@ from medaudit.audits.pretraining.page import page
 from medaudit.audits.pretraining.scratch import from_scratch, shape_of
 from medaudit.audits.pretraining.settings import ProbeSettings
 from medaudit.audits.pretraining.study import Judged, Study, classified, segmented, study_of
-from medaudit.cohort import EMPTY, Cohort, read_mask
+from medaudit.cohort import EMPTY, Cohort, fingerprint, read_mask
 from medaudit.errors import DataError, UsageError
 from medaudit.report import Finding, Run
 from medaudit.training.checkpoint import replace as write_file

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medaudit.audits.common.conclude import Draft, conclude, insufficient
+from medaudit.audits.judging.conclude import Draft, conclude, insufficient
 from medaudit.audits.prototypes.study import KINDS, PAINTED, Study
 from medaudit.report import Finding, Verdict
 from medaudit.statistics import Estimate

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.common import provenance
 from medaudit.audits.prototypes.codes import COMPONENTS, OWN, more
 from medaudit.audits.prototypes.effects import DONORS
 from medaudit.audits.prototypes.findings import cards
@@ -19,7 +18,20 @@ from medaudit.audits.prototypes.train_page import PATRONUS, as_picture
 from medaudit.explanation.prototypes.moves import Ranges
 from medaudit.explanation.prototypes.pictures import leaks
 from medaudit.explanation.prototypes.when import emergence
-from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
+from medaudit.report import (
+    Answer,
+    Figure,
+    Finding,
+    Picture,
+    Report,
+    Run,
+    Section,
+    Table,
+    figures,
+    gallery,
+    numerals,
+    provenance,
+)
 from medaudit.report.arrays import read_arrays
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.prototypes.codes import COMPONENTS, OWN, components, distances
 from medaudit.audits.prototypes.effects import Donors, Judge, carriers, effects
 from medaudit.audits.prototypes.findings import cards, findings
@@ -21,7 +20,7 @@ from medaudit.audits.prototypes.settings import AuditSettings, TrainSettings
 from medaudit.audits.prototypes.study import Material, Study, study
 from medaudit.audits.prototypes.train_run import PREPARED, Opened, open_trained, prepared, train_prototypes
 from medaudit.audits.prototypes.where import masks_of, pointed
-from medaudit.cohort import Cohort, split
+from medaudit.cohort import Cohort, fingerprint, split
 from medaudit.datasets import simulated_images
 from medaudit.datasets.shortcut_scenes import SCENES
 from medaudit.errors import DataError, UsageError

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common import provenance
 from medaudit.audits.prototypes.run import model_hash
 from medaudit.audits.prototypes.train_page import PATRONUS, Health, as_picture, findings, methods, portrait_rows
 from medaudit.audits.prototypes.train_run import Opened, open_trained
@@ -19,7 +18,20 @@ from medaudit.errors import UsageError
 from medaudit.explanation.prototypes.moves import Ranges
 from medaudit.explanation.prototypes.pictures import activation_map, extrapolated, interpolated
 from medaudit.explanation.prototypes.when import emergence, order
-from medaudit.report import Answer, Figure, Finding, Picture, Report, Run, Section, Table, figures, gallery, numerals
+from medaudit.report import (
+    Answer,
+    Figure,
+    Finding,
+    Picture,
+    Report,
+    Run,
+    Section,
+    Table,
+    figures,
+    gallery,
+    numerals,
+    provenance,
+)
 from medaudit.training.devices import one_thread
 
 _MAPPED, _BEYOND, _TIMED, _SHOWN = 6, 7, 8, 5

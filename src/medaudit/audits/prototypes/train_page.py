@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.common import provenance
-from medaudit.audits.common.conclude import Draft, conclude
+from medaudit.audits.judging.conclude import Draft, conclude
 from medaudit.cohort import Cohort
 from medaudit.explanation.prototypes.moves import Ranges
 from medaudit.explanation.prototypes.pictures import Box, nearest_patches, portraits
@@ -29,6 +28,7 @@ from medaudit.report import (
     figures,
     gallery,
     numerals,
+    provenance,
 )
 from medaudit.statistics import Estimate
 from medaudit.training.prototypes.fit import TrainedPrototypes, effective_rank

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common.provenance import fingerprint
 from medaudit.audits.prototypes.settings import TrainSettings
-from medaudit.cohort import Cohort, colour_image, split
+from medaudit.cohort import Cohort, colour_image, fingerprint, split
 from medaudit.errors import UsageError
 from medaudit.explanation.prototypes.painter import Painter
 from medaudit.networks.prototypes.patronus_weights import PublishedPatronus, read_patronus

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from medaudit import __version__
-from medaudit.audits.common import provenance
 from medaudit.audits.ruler.modes import ALPHA, COLLAPSE, SATURATED
 from medaudit.audits.ruler.rulers import GOLD, Limits, Rulers
 from medaudit.audits.ruler.study import RulerAudit
-from medaudit.report import Answer, Figure, Finding, Report, Run, Section, Table, figures, numerals
+from medaudit.report import Answer, Figure, Finding, Report, Run, Section, Table, figures, numerals, provenance
 
 CITATIONS = (
     "Parikh A, Das S, Feragen A. Investigating Label Bias and Representational Sources of Age-Related Disparities in "

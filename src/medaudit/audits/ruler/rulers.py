@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from medaudit.audits.common.compared import Compared
-from medaudit.audits.common.outcomes import Measure
+from medaudit.audits.judging.compared import Compared
+from medaudit.audits.judging.outcomes import Measure
 from medaudit.audits.ruler import modes
 from medaudit.audits.ruler.modes import Evidence
 from medaudit.statistics import (

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common import measure_case as compare
-from medaudit.audits.common import outcomes
-from medaudit.audits.common.measure_cohort import measure
-from medaudit.audits.common.provenance import fingerprint
+from medaudit.audits.judging import outcomes
+from medaudit.audits.measuring import one_case as compare
+from medaudit.audits.measuring.all_cases import measure
 from medaudit.audits.ruler import page
 from medaudit.audits.ruler.study import RulerAudit, Settings, audit_ruler
-from medaudit.cohort import Cohort, Grouping, numeric
+from medaudit.cohort import Cohort, Grouping, fingerprint, numeric
 from medaudit.errors import DataError, UsageError
 from medaudit.report import Run
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common import outcomes as rules
-from medaudit.audits.common.compared import compared
-from medaudit.audits.common.conclude import Draft, Judge, conclude, insufficient
+from medaudit.audits.judging import outcomes as rules
+from medaudit.audits.judging.compared import compared
+from medaudit.audits.judging.conclude import Draft, Judge, conclude, insufficient
 from medaudit.audits.ruler import modes
 from medaudit.audits.ruler.modes import Evidence
 from medaudit.audits.ruler.rulers import GOLD, SILVER, Rulers, named

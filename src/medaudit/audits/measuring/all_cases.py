@@ -6,7 +6,7 @@ from functools import partial
 
 import polars as pl
 
-from medaudit.audits.common import measure_case
+from medaudit.audits.measuring import one_case as measure_case
 from medaudit.cohort import Cohort
 from medaudit.errors import DataError
 from medaudit.report import Run

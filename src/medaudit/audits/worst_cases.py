@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from medaudit.audits.common.compared import Compared
-from medaudit.audits.common.measure_case import masks_of
+from medaudit.audits.judging.compared import Compared
+from medaudit.audits.measuring.one_case import masks_of
 from medaudit.cohort import Case, Cohort, Volume, read_image
 from medaudit.errors import DataError
 from medaudit.report import Picture, numerals

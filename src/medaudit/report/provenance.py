@@ -1,19 +1,11 @@
-"""What makes a run this run, and what its page says of that."""
+"""What a page says of how it was made."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from medaudit.cohort import Cohort
-from medaudit.report import Run
-
-
-def fingerprint(cohort: Cohort) -> str:
-    """Return the SHA-256 of who the cases are and where their files lie: what makes a run this run."""
-    roles = sorted((name, role.column, role.fill, role.label) for name, role in cohort.roles.items())
-    return hashlib.sha256(f"{cohort.table.write_json()}{roles}".encode()).hexdigest()
+from medaudit.report.run import Run
 
 
 def told(

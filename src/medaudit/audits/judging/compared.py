@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medaudit.audits.common.outcomes import Measure, Outcome
+from medaudit.audits.judging.outcomes import Measure, Outcome
 from medaudit.cohort import Cohort, Grouping, Groups
 from medaudit.statistics import (
     Attenuation,

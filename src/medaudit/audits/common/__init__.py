@@ -1,1 +1,0 @@
-"""What every study does: cases to numbers, groups, outcomes, drafts to findings, and what makes a run this run."""

@@ -1,0 +1,1 @@
+"""From the files of cases to numbers: one case, and a cohort of them, streamed and resumable."""
