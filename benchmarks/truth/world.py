@@ -52,5 +52,7 @@ class Study:
     run: Callable[[Mapping[str, Any], int, Path], Sequence[Finding]]
     trained: bool = False
     level: float = 0.05
+    levelled: tuple[str, ...] = ("primary", "exploratory")
+    """The families of findings that the level is claimed for."""
     claims: str = "at most 5 % of studies find any primary problem that is not there (Holm); of the others likewise "\
         "where nothing at all is there (Benjamini-Hochberg)"  # fmt: skip

@@ -37,6 +37,7 @@ ANSWER_S = 15.0
 """How long a scheduler may take to answer, and a cluster to have its first worker."""
 RESTART_S = 60.0
 """How long a cluster may be without a worker later: an engine starts killed ones anew."""
+_SHORT_S, _LARGEST = 0.2, 64
 _SILENT = logging.CRITICAL + 1
 _FORMS = "dask://HOST:PORT, dask://local, ray://HOST:PORT, ray://auto or ray://local"
 
@@ -104,13 +105,14 @@ def engine(url: str | None) -> Iterator[None]:
 
 
 def on_cluster(
-    run: Callable[..., Done], tasks: Iterable[Any], jobs: int, *, ordered: bool, at_once: int
+    run: Callable[..., Done], tasks: Iterable[Any], jobs: int, *, ordered: bool, at_once: int | None
 ) -> Iterator[Done]:
     """Yield what ``run`` returns of each task, done by the workers of :func:`current`.
 
-    Twice as many batches of ``at_once`` tasks as there are workers are under way, ``jobs`` of them where that is not
-    negative: tasks are drawn and results held no faster than they are used. Raises what ``run`` raises, and DataError
-    where workers or the cluster are lost.
+    Twice as many batches as there are workers are under way, ``jobs`` of them where that is not negative: tasks are
+    drawn and results held no faster than they are used. ``at_once``: tasks of a batch; None begins with one and doubles
+    while a batch takes less than 0.2 s, for the way to a worker takes some 10 ms. Raises what ``run`` raises, and
+    DataError where workers or the cluster are lost.
     """
     found = _CLUSTER.get()
     assert found is not None
@@ -118,22 +120,26 @@ def on_cluster(
     given, stream = cluster.share(run), iter(tasks)
     waiting: list[Future[Any]] = []
     most, asked = max(1, jobs), -math.inf
+    size = at_once or 1
     try:
-        while batch := tuple(islice(stream, at_once)):
+        while batch := tuple(islice(stream, size)):
             if jobs < 0 and time.monotonic() > asked + 1:  # workers come and go; to ask for each task would take longer
                 most, asked = 2 * _workers(cluster), time.monotonic()
             waiting.append(cluster.submit(given, home, batch))
             while len(waiting) >= most:
-                yield from _next(cluster, waiting, ordered)
+                results, took = _next(cluster, waiting, ordered)
+                if at_once is None and took < _SHORT_S and len(results) == size < _LARGEST:
+                    size *= 2
+                yield from results
         while waiting:
-            yield from _next(cluster, waiting, ordered)
+            yield from _next(cluster, waiting, ordered)[0]
     finally:
         for future in waiting:
             future.cancel()
 
 
-def _next(cluster: Cluster, waiting: list[Future[Any]], ordered: bool) -> list[Any]:
-    """Return the results of the batch that is finished next, the first of those ``waiting`` where ``ordered``."""
+def _next(cluster: Cluster, waiting: list[Future[Any]], ordered: bool) -> tuple[list[Any], float]:
+    """Return results and seconds of the batch that is finished next, the first of those ``waiting`` if ``ordered``."""
     while not (done := wait(waiting[:1] if ordered else waiting, timeout=2, return_when=FIRST_COMPLETED).done):
         _workers(cluster)
     future = next(one for one in waiting if one in done)
@@ -187,11 +193,13 @@ def _cause(error: Exception) -> Exception:
 # At a worker -------------------------------------------------------------------------------------------------------
 
 
-def _at_worker(run: Callable[[Any], Done], home: _Home, batch: tuple[Any, ...]) -> list[Done]:
-    """Return what ``run`` returns of each task; what it would spread over processes itself stays in this one."""
+def _at_worker(run: Callable[[Any], Done], home: _Home, batch: tuple[Any, ...]) -> tuple[list[Done], float]:
+    """Return what ``run`` returns of each task, and the seconds; what a task would spread over processes stays here."""
     _settle(home)
+    begin = time.monotonic()
     with chdir(home.folder), parallel_config(backend="sequential"):
-        return [run(task) for task in batch]
+        results = [run(task) for task in batch]
+    return results, time.monotonic() - begin
 
 
 @lru_cache(maxsize=1)

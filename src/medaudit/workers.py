@@ -33,7 +33,7 @@ def in_processes(
     where a process was killed from outside, with what to do.
     """
     if current() is not None:
-        yield from on_cluster(run, tasks, jobs, ordered=ordered, at_once=at_once or 1)
+        yield from on_cluster(run, tasks, jobs, ordered=ordered, at_once=at_once)
         return
     workers = cpu_count() if jobs < 0 else max(1, jobs)
     if isinstance(tasks, Sized):

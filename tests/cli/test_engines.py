@@ -130,10 +130,15 @@ def test_no_more_tasks_than_jobs_run_at_a_time(dask, here):
 def test_tasks_are_drawn_as_results_are_used(dask, here):
     drawn = count()
     with engine(dask):
-        stream = in_processes(tasks.square, (next(drawn) for _ in range(1000)), -1, ordered=True)
+        stream = in_processes(tasks.square, (next(drawn) for _ in range(1000)), -1, ordered=True, at_once=1)
         assert list(islice(stream, 3)) == [0, 1, 4]
         stream.close()
-    assert next(drawn) <= 3 + 2 * 2
+        assert next(drawn) <= 3 + 2 * 2
+        # Short tasks go together, in their order, and still not all at once.
+        stream = in_processes(tasks.square, (next(drawn) * 0 + n for n in range(2000)), -1, ordered=True)
+        assert list(islice(stream, 500)) == [n * n for n in range(500)]
+        assert next(drawn) < 1500
+        assert list(stream) == [n * n for n in range(500, 2000)]
 
 
 @pytest.mark.parametrize("url", ["spark://host:1", "dask://host", "dask://auto", "ray://host:99999", "dask", "ray://"])
@@ -231,7 +236,11 @@ def test_versions_are_those_of_all_that_the_package_requires():
 
 
 def test_a_task_whose_worker_was_killed_is_done_again_and_one_that_kills_them_all_ends_in_one_line(local_cluster, here):
-    with engine(local_cluster(2).scheduler_address.replace("tcp://", "dask://")):
+    import dask
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):  # three by default: as many workers to start
+        mortal = local_cluster(2).scheduler_address.replace("tcp://", "dask://")
+    with engine(mortal):
         found = list(in_processes(tasks.dies_once, ["good", "bad", "ugly"], -1, ordered=True))
         assert (here / "died").exists()
         assert found == ["GOOD", "BAD", "UGLY"]

@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from readers import READERS
-
 HANG = 60
 """Seconds of the clock after which a process is taken for hanging: its own alarm should have rung after two."""
 
@@ -22,22 +20,32 @@ class Guarded:
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
-        self._warm: set[str] = set()
+        self._seeds: dict[str, list[bytes]] = {}
 
-    def ask(self, name: str, data: bytes) -> dict[str, Any]:
-        """Return ``value``, ``said`` or ``wrong``."""
+    def seeds(self, name: str) -> list[bytes]:
+        """Return a reader's valid files; the child has read them, and is warm."""
         if self._child is None:
             command = [sys.executable, str(Path(__file__).with_name("limits.py"))]
             here = os.environ | {"PYTHONPATH": os.pathsep.join(one for one in sys.path if one), "RUST_BACKTRACE": "0"}
             self._child = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=here
             )
-            self._warm = set()
-        if name not in self._warm:  # imports take their time, and memory
-            self._warm.add(name)
-            for seed in READERS[name].seeds():
-                self._exchange(name, seed, warm=True)
-        return self._exchange(name, data, warm=False)
+            self._seeds = {}
+        if name not in self._seeds:
+            told = self._exchange({"target": name}, 300)
+            assert "seeds" in told, told
+            self._seeds[name] = [base64.b64decode(one) for one in told["seeds"]]
+        return self._seeds[name]
+
+    def ask(self, name: str, data: bytes) -> dict[str, Any]:
+        """Return what a reader made of the bytes: ``value``, ``said`` or ``wrong``."""
+        self.seeds(name)
+        return self._exchange({"target": name, "data": base64.b64encode(data).decode()}, HANG)
+
+    def ask_hostile(self, name: str, what: str) -> dict[str, Any]:
+        """Return what a reader made of a hostile file, which the child makes."""
+        self.seeds(name)
+        return self._exchange({"target": name, "hostile": what}, HANG)
 
     def close(self) -> None:
         """End the child."""
@@ -46,21 +54,19 @@ class Guarded:
             self._child.communicate()
             self._child = None
 
-    def _exchange(self, name: str, data: bytes, *, warm: bool) -> dict[str, Any]:
+    def _exchange(self, asked: dict[str, str], seconds: int) -> dict[str, Any]:
         child = self._child
-        if child is None:
-            return {"wrong": "the process ended on a valid file"}
+        assert child is not None
         assert child.stdin is not None
         assert child.stdout is not None
-        asked = {"target": name, "data": base64.b64encode(data).decode(), "warm": warm}
         try:
             child.stdin.write(json.dumps(asked).encode() + b"\n")
             child.stdin.flush()
-            ready, _, _ = select.select([child.stdout], [], [], 300 if warm else HANG)
+            ready, _, _ = select.select([child.stdout], [], [], seconds)
             line = child.stdout.readline() if ready else b""
         except BrokenPipeError:
             line, ready = b"", [child.stdout]
         if line:
             return dict(json.loads(line))
         self.close()
-        return {"wrong": f"the process ended ({child.returncode})" if ready else f"no answer within {HANG} s"}
+        return {"wrong": f"the process ended ({child.returncode})" if ready else f"no answer within {seconds} s"}

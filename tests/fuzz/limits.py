@@ -92,15 +92,31 @@ def _status(what: str) -> int:
 
 
 def _serve() -> None:
-    """Answer one line of JSON with one line of JSON; nothing else may reach standard output."""
+    """Answer one line of JSON with one line of JSON; nothing else may reach standard output.
+
+    Files are made here too, valid and hostile ones: torch and the like are then imported once.
+    """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
         asked = json.loads(line)
-        target, data = READERS[asked["target"]], base64.b64decode(asked["data"])
-        found = judge(target, data, warm=False) if asked["warm"] else bounded(lambda t=target, d=data: judge(t, d))  # type: ignore[misc]
+        target = READERS[asked["target"]]
+        if "data" in asked or "hostile" in asked:
+            data = base64.b64decode(asked["data"]) if "data" in asked else _made(asked["hostile"])
+            found = bounded(lambda t=target, d=data: judge(t, d))  # type: ignore[misc]
+        else:
+            seeds = target.seeds()
+            found = {"seeds": [base64.b64encode(seed).decode() for seed in seeds]}
+            for seed in seeds:  # imports take their time, and memory
+                judge(target, seed, warm=False)
         answers.write(json.dumps(found) + "\n")
         answers.flush()
+
+
+def _made(what: str) -> bytes:
+    from hostile import HOSTILE
+
+    return HOSTILE[what][1]()
 
 
 if __name__ == "__main__":

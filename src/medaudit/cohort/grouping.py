@@ -129,7 +129,7 @@ def numeric(cohort: Cohort, attribute: str) -> np.ndarray:
         i = int(bad[0])
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise DataError(
-            f"{cohort.name}: case {cohort.case_ids[i]} (row {i + 1}){more}: {attribute} is '{column[i]}'; "
+            f"{cohort.name}: case {cohort.case_ids[i]} (row {i + 1}){more}: {attribute} is '{str(column[i])[:60]}'; "
             f"expected a number, or nothing where it is not known"
         )
     return values.fill_null(np.nan).to_numpy().astype(np.float64)
