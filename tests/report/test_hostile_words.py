@@ -19,6 +19,7 @@ from medaudit.statistics import Estimate
 SOURCE = Path(medaudit.__file__).parent
 
 PAYLOADS = (
+    "\x1b[31mred",
     "<script>evil()</script>",
     '"><img src=x onerror=evil()>',
     "javascript:evil()",

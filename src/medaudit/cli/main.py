@@ -104,6 +104,7 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _stop(message: str, code: int) -> None:
-    one_line = " ".join(str(message).split())
+    # What a file holds may be quoted: nothing of it may move the cursor, colour the line or turn its reading around.
+    one_line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(str(message).split()))
     print(f"medaudit: {one_line}", file=sys.stderr)
     sys.exit(code)

@@ -119,7 +119,7 @@ def read_splits(path: str | Path) -> dict[str, int]:
         pairs = [(list(map(str, split["train"])), list(map(str, split["val"]))) for split in made]
     except OSError as error:
         raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{path} is not a list of splits with 'train' and 'val'") from None
     fold: dict[str, int] = {}
     for k, (train, val) in enumerate(pairs):
@@ -177,7 +177,7 @@ def read_dataset(dataset: str | Path) -> tuple[list[NnunetCase], Mapping[str, in
         number, ending = described["numTraining"], described["file_ending"]
     except OSError as error:
         raise DataError(f"cannot read {dataset / 'dataset.json'}: {(error.strerror or str(error)).lower()}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{dataset / 'dataset.json'} is not a version 2 description: {error}") from None
     cases = []
     for label in sorted((dataset / "labelsTr").glob(f"*{ending}")):

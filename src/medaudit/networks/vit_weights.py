@@ -225,7 +225,7 @@ def read_json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} is not there") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise DataError(f"{path} cannot be read as JSON") from None
     if not isinstance(found, dict):
         raise DataError(f"{path} holds no JSON object")
@@ -268,7 +268,10 @@ def _huggingface_weights(folder: Path) -> Weights:
     if not whole.is_file() and not index.is_file():
         raise DataError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
     load, _ = _safetensors()
-    names = [whole.name] if whole.is_file() else sorted(set(read_json(index).get("weight_map", {}).values()))
+    places = {} if whole.is_file() else read_json(index).get("weight_map", {})
+    if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+        raise DataError(f"{index}: weight_map does not say which file each tensor is in")
+    names = [whole.name] if whole.is_file() else sorted(set(places.values()))
     tensors: dict[str, Tensor] = {}
     digest = hashlib.sha256()
     for name in names:

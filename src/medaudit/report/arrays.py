@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from medaudit.cohort.npy import arrays_of, names_in
 from medaudit.errors import DataError
 
 
@@ -26,7 +26,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of ``path`` by name; DataError where it is missing or damaged, with what to do."""
     try:
-        with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return arrays_of(path, names_in(path))
+    except Exception:  # a damaged archive, header or array: each raises its own
         raise DataError(f"{path} is missing or damaged; delete it and run the same command again") from None

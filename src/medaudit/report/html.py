@@ -34,6 +34,12 @@ MEANINGS: Mapping[str, str] = {
 }
 
 _SVG = "http://www.w3.org/2000/svg"
+_DRAWN = frozenset(
+    ("svg", "g", "path", "text", "tspan", "rect", "line", "circle", "ellipse", "polygon", "polyline", "defs",
+     "clipPath", "title", "desc", "linearGradient", "radialGradient", "stop", "marker", "pattern", "mask", "use",
+     "symbol")
+)  # fmt: skip
+"""Elements that a figure may have."""
 
 
 @dataclass(frozen=True)
@@ -175,13 +181,14 @@ def _inline(figure: Figure, name: str) -> Markup:
     except ET.ParseError as error:
         raise ValueError(f"figure '{figure.title}' is not well-formed SVG: {error}") from None
     for element in root.iter():
-        if element.tag in (f"{{{_SVG}}}script", f"{{{_SVG}}}foreignObject"):
-            raise ValueError(f"figure '{figure.title}' has a {element.tag.removeprefix(f'{{{_SVG}}}')} in it")
+        # A browser reads names in any case, and an element of no namespace as HTML: what is not drawn is not let in.
+        if (kind := str(element.tag).removeprefix(f"{{{_SVG}}}")) not in _DRAWN:
+            raise ValueError(f"figure '{figure.title}' has a {kind} in it")
         for key, value in list(element.attrib.items()):
             if element is not root and (key == "role" or key.startswith("aria-")):
                 del element.attrib[key]  # the whole figure is one image with a text; its marks have none
                 continue
-            if key.startswith("on") or (key.endswith("href") and not value.startswith(("#", "data:"))):
+            if key.lower().startswith("on") or (key.lower().endswith("href") and not value.startswith("#")):
                 raise ValueError(f"figure '{figure.title}' would run or load something: {key}={value!r}")
             # Two figures of one page both have a "clip0"; the second would be clipped by the first one's path.
             if key == "id":

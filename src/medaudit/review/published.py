@@ -47,7 +47,8 @@ def artifact(
     lines += [f"- **{one.verdict}** ({one.id}): {one.claim}" for one in chosen[:20]]
     tool = f"medaudit {run['versions'].get('medaudit', '?')}"
     plain: dict[str, Any] = {
-        "kind": "artifact", "slug": f"{about[:60]}-{run['verb']}-{identity[:12]}", "type": "computed_audit",
+        "kind": "artifact", "slug": f"{about[:60]}-{run['verb'].replace(' ', '-')}-{identity[:12]}",
+        "type": "computed_audit",
         "finding": _FINDINGS.get(run["verb"], "recomputed"), "title": " ".join(told.split())[:480],
         "summary": "\n".join(lines), "severity": severity or ("major" if found else "info"),
         "reported": str(run["started"])[:10],

@@ -28,6 +28,7 @@ from medaudit.explanation.assumptions import (
     Stance,
     read,
 )
+from medaudit.explanation.assumptions.yaml_file import read_yaml
 
 EDITS = 3
 """Adaptations that are told of one configuration, fewest edits first."""
@@ -229,19 +230,12 @@ def answers_in(path: Path) -> dict[str, Any]:
 
     Everything in it is checked: the UsageError names the questions or answers that there are.
     """
-    import yaml
-
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is no text in UTF-8"
-        raise DataError(f"cannot read {path}: {why}; `medaudit explain questions --write {path}` makes one") from None
-    try:
-        plain = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f"{path}:{mark.line + 1}" if mark is not None else f"{path}"
-        raise UsageError(f"{at}: no YAML; expected a line a question, as Q4: model") from None
+        plain, _ = read_yaml(path)
+    except DataError as error:
+        if str(error).startswith("cannot read"):
+            raise DataError(f"{error}; `medaudit explain questions --write {path}` makes one") from None
+        raise UsageError(f"{error}; expected a line a question, as Q4: model") from None
     if plain is None:
         return {}
     if not isinstance(plain, dict):

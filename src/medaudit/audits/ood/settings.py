@@ -106,7 +106,7 @@ def method_list(text: str) -> MethodList:
             return _parsed(tomllib.loads(path.read_text()), path.name)
         except FileNotFoundError:
             raise DataError(f"{path}: no such file") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: cannot be read as TOML ({error})") from None
     from medaudit.uncertainty.methods import METHODS
 

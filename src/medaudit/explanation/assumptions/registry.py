@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medaudit.errors import DataError, UsageError
 from medaudit.explanation.assumptions.boxes import EVERYWHERE, Box
+from medaudit.explanation.assumptions.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from medaudit.explanation.assumptions import schema
@@ -102,7 +103,7 @@ def framework(name: str | Path | Framework = DEFAULT, known: Registry | None = N
     if path.suffix in (".yaml", ".yml") and path.is_file():
         from medaudit.explanation.assumptions import schema
 
-        plain, text = _plain(path)
+        plain, text = read_yaml(path)
         return _framework(path, text, _checked(schema.FrameworkFile, plain, path, text), known.atoms, known.incoherent)
     raise UsageError(f"no framework '{name}'; expected {', '.join(sorted(known.frameworks))}, or a YAML file")
 
@@ -116,7 +117,7 @@ def _read(folder: Path) -> Registry:
     texts: dict[Path, str] = {}
 
     def read(path: Path, model: type[Any]) -> Any:
-        plain, texts[path] = _plain(path)
+        plain, texts[path] = read_yaml(path)
         files[path.relative_to(folder).as_posix()] = plain
         return _checked(model, plain, path, texts[path])
 
@@ -159,20 +160,6 @@ def _all(folder: Path) -> list[Path]:
     if not found:
         raise DataError(f"{folder}: expected a folder with YAML files")
     return found
-
-
-def _plain(path: Path) -> tuple[Any, str]:
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where it is there: ten times faster, and as safe
-    try:
-        text = path.read_text(encoding="utf-8")
-        return yaml.load(text, Loader=loader), text
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DataError(f"{path}:{line}: no YAML: {error.problem or error.context}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
 
 
 def _checked(model: type[Any], plain: Any, path: Path, text: str) -> Any:

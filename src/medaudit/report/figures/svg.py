@@ -31,7 +31,7 @@ _TITLE, _NOTE = 58, 66  # letters a line
 def to_svg(chart: Any, title: str, note: str = "") -> str:
     """Return the chart under its title and note, in the common theme, as SVG text."""
     heading = alt.Title(_lines(title, _TITLE), subtitle=_lines(note, _NOTE) or alt.Undefined)
-    spec = chart.properties(title=heading).to_dict(validate=False)
+    spec = _printable(chart.properties(title=heading).to_dict(validate=False))
     spec["config"] = theme.config()
     spec["padding"] = {"left": 1, "top": 4, "right": 8, "bottom": 4}
     return _widened(str(vl_convert.vegalite_to_svg(spec)))
@@ -39,7 +39,7 @@ def to_svg(chart: Any, title: str, note: str = "") -> str:
 
 def data(rows: Iterable[Row]) -> alt.Chart:
     """Return an unmarked chart of rows."""
-    return alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
+    return alt.Chart(alt.InlineData(values=[_printable(dict(row)) for row in rows]))
 
 
 def interval(row: Row) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def axis_title(measure: str, unit: str) -> str:
 
 def rows_axis(rows: Sequence[Row]) -> alt.Y:
     """Return the axis of a chart with a row a group: the ``label``, and under it the line ``below``."""
-    lines = {row["label"]: [*textwrap.wrap(row["label"], 18)[:2], row["below"]] for row in rows}
+    lines = {row["label"]: [*textwrap.wrap(row["label"], 18)[:2], row["below"]] for row in map(_printable, rows)}
     # An axis label is one text of the data; only an expression can break it into lines.
     lookup = "{" + ", ".join(f"{json.dumps(label)}: {json.dumps(text)}" for label, text in lines.items()) + "}"
     axis = alt.Axis(
@@ -93,6 +93,21 @@ def vertical(at: float, dash: Sequence[int] = (1, 0)) -> alt.Chart:
 def horizontal(at: float, colour: str) -> alt.Chart:
     """Return a line from the left to the right at ``at``."""
     return data([{"at": at}]).mark_rule(color=colour, strokeWidth=1.6).encode(y=alt.Y("at:Q"))
+
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+"""What XML cannot hold or no text of a chart may: the program that draws ends the process where a name has one."""
+
+
+def _printable(value: Any) -> Any:
+    """Return plain values whose texts hold nothing that cannot be drawn; U+FFFD stands in its place."""
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {_printable(key): _printable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(one) for one in value]
+    return value
 
 
 def _widened(svg: str) -> str:

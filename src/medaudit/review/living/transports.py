@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -339,7 +340,7 @@ def _lines(path: Path, rows: int, skip: int) -> Iterator[list[dict[str, Any]] | 
                         passed = skip = 0
                     yield part
                     part = []
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: {error}") from None
     if passed:
         yield passed
