@@ -1,11 +1,11 @@
-"""How cost grows with size: audits of 10^3 to 10^5 cases, a review of 10^3 to 10^6 citations; and what that comes to.
+"""How cost grows with size: audits of 10^3 to 10^5 cases, a review of 10^3 to 10^5 records; and what that comes to.
 
     python -m benchmarks.scale
-    python -m benchmarks.scale --parts scores review --most 10000
+    python -m benchmarks.scale --parts scores harvest --most 10000
 
-Each size is a process of its own, so that its peak memory is its own. The growth is the slope of log(cost) on log(size)
-over the sizes from 10^4 (at least three), with its 95 % interval; "at" columns go on from the largest size by it:
-they are extrapolated, not measured.
+Each size is a process of its own, so that its peak memory is its own. Growth is k of cost = fixed + c * size^k, with
+its 95 % interval where there are sizes enough. The last column goes on from the largest size by it: extrapolated, not
+measured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -254,30 +254,41 @@ def _median(work: Callable[[], Any], clock: Callable[[], float] = time.process_t
 # Growth ------------------------------------------------------------------------------------------------------------
 
 
-def growth(sizes: list[int], costs: list[float]) -> tuple[float, float, float]:
-    """Return the exponent k of cost ~ size^k and its 95 % interval, over the sizes from 10^4, at least three."""
-    keep = max(3, sum(size >= 10_000 for size in sizes))
-    x, y = np.log(sizes[-keep:]), np.log(costs[-keep:])
+def growth(sizes: Sequence[float], costs: Sequence[float]) -> tuple[float, float, float] | None:
+    """Return k of cost = fixed + c * size^k with its 95 % interval; None where the cost hardly grows.
+
+    What the smallest size costs is taken for the fixed part: the slope is that of log(what more is paid) on log(what
+    more is done). With two larger sizes there is a slope and no interval (NaN).
+    """
+    more = [(size - sizes[0], cost - costs[0]) for size, cost in zip(sizes[1:], costs[1:], strict=True)]
+    seen = [(size, cost) for size, cost in more if cost > 0.05 * costs[0]]
+    if len(seen) < 2 or costs[-1] < 1.2 * costs[0]:
+        return None
+    x, y = np.log(np.asarray(seen).T)
     fit = stats.linregress(x, y)
-    half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
+    half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr) if len(x) > 2 else float("nan")
     return float(fit.slope), float(fit.slope) - half, float(fit.slope) + half
 
 
 def table(part: str, sizes: list[int], points: list[Point]) -> Iterator[str]:
     target = TARGET[part]
     words = (PARTS[part].__doc__ or part).strip().rstrip(".")
-    yield f"| {words} | {' | '.join(f'{size:,}' for size in sizes)} | grows as size^k, k | at {target:,} |"
+    yield f"| {words} | {' | '.join(f'{size:,}' for size in sizes)} | grows as size^k, k | extrapolated to {target:,} |"
     yield "|---|" + "---:|" * (len(sizes) + 2)
     for name in points[0]:
-        known = [(size, point[name]) for size, point in zip(sizes, points, strict=True) if point.get(name)]
-        cells = " | ".join(number(point[name]) if name in point else "" for point in points)
-        if len(known) < 3 or name.startswith("of it"):
+        costs = [point[name] for point in points]
+        cells = " | ".join(number(cost) for cost in costs)
+        if name.startswith("of it"):
             yield f"| {name} | {cells} | | |"
             continue
-        k, low, high = growth([size for size, _ in known], [cost for _, cost in known])
-        last, cost = known[-1]
-        there = [number(cost * (target / last) ** power) for power in (k, low, high)]
-        yield (f"| {name} | {cells} | {k:.2f} ({low:.2f} to {high:.2f}) | {there[0]} ({there[1]} to {there[2]}) |")
+        found = growth(sizes, costs)
+        if found is None:
+            yield f"| {name} | {cells} | does not | |"
+            continue
+        times = (target - sizes[0]) / (sizes[-1] - sizes[0])
+        k, low, high = (number(costs[0] + (costs[-1] - costs[0]) * times**power) for power in found)
+        interval = " ({:.2f} to {:.2f})".format(*found[1:]) if found[1] == found[1] else ""
+        yield f"| {name} | {cells} | {found[0]:.2f}{interval} | {k}{f' ({low} to {high})' if interval else ''} |"
 
 
 def number(value: float) -> str:
