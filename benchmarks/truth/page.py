@@ -47,9 +47,7 @@ def verdict(study: Study, lines: Sequence[Line]) -> str:
     told = rates(study, lines)
     if not told:
         return "**No null world has been run.**"
-    said = {rate: within(rate.false, rate.studies, study.level) for rate in told if rate.family != "interval"} or {
-        rate: within(rate.false, rate.studies, study.level) for rate in told
-    }
+    said = {rate: within(rate.false, rate.studies, study.level) for rate in told if rate.family in study.levelled}
     above = [rate for rate, where in said.items() if where == "above"]
     claim = f"Claimed: {_unwrapped(study.claims)}."
     if above:
