@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.truth.ledger import Line
-from benchmarks.truth.tally import rates, table, within
+from benchmarks.truth.tally import rates, rows, table, within
 from benchmarks.truth.world import Study
 
 PAGE = Path(__file__).parents[2] / "docs" / "truth.md"
@@ -48,12 +48,17 @@ def verdict(study: Study, lines: Sequence[Line]) -> str:
     if not told:
         return "**No null world has been run.**"
     said = {rate: within(rate.false, rate.studies, study.level) for rate in told if rate.family in study.levelled}
-    above = [rate for rate, where in said.items() if where == "above"]
+    above = [f"{rate.family} findings of `{rate.world}`" for rate, where in said.items() if where == "above"]
+    # No finding by itself may be false more often either, whatever its family.
+    above += [
+        f"`{row.finding}` by itself in `{row.world}`"
+        for row in rows(study, lines)
+        if study.worlds[row.world].kind == "null" and within(row.wrong, row.seeds, study.level) == "above"
+    ]
     claim = f"Claimed: {_unwrapped(study.claims)}."
     if above:
-        which = "; ".join(f"{rate.family} findings of `{rate.world}`" for rate in above)
-        return f"{claim} **Not kept: above the level for {which}.**"
-    if all(where == "within" for where in said.values()):
+        return f"{claim} **Not kept: above the level for {'; '.join(above)}.**"
+    if said and all(where == "within" for where in said.values()):
         return f"{claim} **Kept: the interval of every rate ends at or below the level.**"
     return f"{claim} **Nothing against it: no rate is above the level, and not all intervals end below it.**"
 

@@ -123,7 +123,7 @@ def table(study: Study, lines: Sequence[Line]) -> str:
     ]
     false = [
         f"| {rate.world} | {rate.studies} | {rate.family} | {rate.findings} | {rate.false} | "
-        f"{share(rate.false, rate.studies)} | {within(rate.false, rate.studies, study.level)} |"
+        f"{share(rate.false, rate.studies)} | {_kept(study, rate)} |"
         for rate in rates(study, lines)
     ]
     parts = ["\n".join([head, *body])]
@@ -140,6 +140,10 @@ def share(count: int, n: int) -> str:
     """Return a count with its share and interval, in percent."""
     low, high = exact(count, n)
     return f"{count}: {100 * count / n:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _kept(study: Study, rate: Rate) -> str:
+    return within(rate.false, rate.studies, study.level) if rate.family in study.levelled else "none for all together"
 
 
 def _truth(row: Row) -> str:

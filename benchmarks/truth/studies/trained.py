@@ -57,8 +57,9 @@ SHIFTED = {
          "detector_is_not_gate:plane:device-d": "there", "trivial_cue:device-d": "absent"}, seeds=3,
     ),
     "no new device": World(
-        "device D is A, B or C under another name: there is no shift to notice", {"plant": "none"},
-        {"misses:device-d:plane": "there", "misses:device-d:device": "there",
+        "device D is A, B or C under another name: there is no shift, and a cue notices as little as any score",
+        {"plant": "none", "not_asked": ("detector_is_not_gate:plane:device-d",)},
+        {"misses:device-d:plane": "there", "misses:device-d:device": "there", "trivial_cue:device-d": "there",
          "gate:plane:device-d": "absent"}, kind="null", seeds=5,
     ),
     "small": World(
@@ -82,7 +83,9 @@ def ood(made: Mapping[str, Any], seed: int, folder: Path) -> Sequence[Finding]:
         tasks=("plane", "device"), ood=('device == "D"',), shifts=("image",), seeds=1, seed=seed, preset="fast",
         methods="softmax.entropy,mahalanobis", resamples=1_000,
     )  # fmt: skip
-    return ood_cohort(cohort, settings, out=out, jobs=1, progress=False).findings
+    found = ood_cohort(cohort, settings, out=out, jobs=1, progress=False).findings
+    # Where nothing detects, which score detects best is a lot, and whether that one gates is nothing that was planted.
+    return [finding for finding in found if finding.id not in made.get("not_asked", ())]
 
 
 GAP = "gap:tone:normalised_error"

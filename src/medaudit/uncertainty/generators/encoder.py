@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -63,7 +64,7 @@ def encoder_scores(model: Autoencoder, batches: Iterable[Tensor]) -> dict[str, n
                     [
                         log_variance.exp().sum(dim=1),
                         log_variance.mean(dim=1),
-                        0.5 * (log_variance.sum(dim=1) + size * np.log(2 * np.pi * np.e)),
+                        0.5 * (log_variance.sum(dim=1) + size * math.log(2 * math.pi * math.e)),
                     ]
                 ).cpu()
             )
