@@ -64,6 +64,30 @@ def test_draws_equal_those_of_resampling_patients_one_by_one():
             np.testing.assert_allclose(draws.means[b, :, g], expected, atol=2e-6)
 
 
+def test_how_many_sums_are_held_at_once_changes_no_bit(monkeypatch):
+    rng = np.random.default_rng(5)
+    comparison = compare(rng.integers(0, 3, 200), 3, clusters=rng.integers(0, 60, 200))
+    values = rng.random((200, 9))
+    values[rng.random(values.shape) < 0.1] = np.nan
+    whole = bootstrap_means(values, comparison, n_resamples=30, seed=1)
+    monkeypatch.setattr("medaudit.statistics.bootstrap._SUMMED_CELLS", 400)
+    parts = bootstrap_means(values, comparison, n_resamples=30, seed=1)
+    np.testing.assert_array_equal(parts.means, whole.means)
+    np.testing.assert_array_equal(parts.jackknife, whole.jackknife)
+    np.testing.assert_array_equal(parts.thin, whole.thin)
+
+
+def test_without_a_jackknife_the_percentiles_are_the_same_and_bca_is_refused():
+    comparison = compare(np.repeat([0, 1], [30, 40]))
+    values = np.random.default_rng(6).random(70)
+    with_it = bootstrap_means(values, comparison, n_resamples=100, seed=1)
+    without = bootstrap_means(values, comparison, n_resamples=100, seed=1, jackknife=False)
+    assert without.jackknife is None
+    assert without.interval(gap, method="percentile") == with_it.interval(gap, method="percentile")
+    with pytest.raises(ValueError, match="jackknife=True"):
+        without.interval(gap)
+
+
 def test_groups_keep_their_sizes_when_each_patient_is_in_one_group():
     comparison = compare(np.repeat([0, 1, 2], [5, 30, 70]))
     weights = np.concatenate([w for _, w in cluster_weights(comparison, 200, 0)])

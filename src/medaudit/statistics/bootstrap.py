@@ -31,6 +31,9 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 Interval = tuple[np.ndarray, np.ndarray]
 
+_SUMMED_CELLS = 1 << 24
+"""Sums of clusters that are held at once, in double precision: 128 MB."""
+
 
 @dataclass(frozen=True, eq=False)
 class Draws:
@@ -38,7 +41,7 @@ class Draws:
 
     ``centre`` (m, G) is what the draws scatter around: the observed means, but for unanimous 0/1 groups.
     ``jackknife`` (C, m, G) are the means without each cluster and ``block`` (C,) the set each cluster was drawn
-    from: what BCa needs. ``thin`` (m, G) marks groups with a value but fewer than two clusters with one: nothing can
+    from: what BCa needs; there is no ``jackknife`` where it was not asked for. ``thin`` (m, G) marks groups with a value but fewer than two clusters with one: nothing can
     be said about their uncertainty, their draws are NaN and any interval that depends on them is NaN.
     """
 
@@ -46,7 +49,7 @@ class Draws:
     sizes: np.ndarray
     means: np.ndarray
     centre: np.ndarray
-    jackknife: np.ndarray
+    jackknife: np.ndarray | None
     block: np.ndarray
     thin: np.ndarray
 
@@ -57,7 +60,12 @@ class Draws:
 
         ``bca`` corrects the percentile interval for bias and skew (Efron 1987), the acceleration from a jackknife
         over clusters, within the sets they were drawn from.
+
+        Raises:
+            ValueError: BCa is asked of draws without a jackknife.
         """
+        if method == "bca" and self.jackknife is None:
+            raise ValueError("BCa needs the jackknife: draw with jackknife=True")
         observed = statistic(self.observed)
         draws = statistic(self.means)
         tail = np.array([(1 - level) / 2, (1 + level) / 2])
@@ -76,6 +84,7 @@ class Draws:
         count = np.maximum(finite.sum(0), 1)
         # Half a draw at either end keeps the bias finite when every draw lies on one side.
         bias = ndtri(np.clip(below / count, 0.5 / count, 1 - 0.5 / count))
+        assert self.jackknife is not None  # interval has asked
         left_out = statistic(self.jackknife).reshape(len(self.jackknife), centre.size)
         cubes, squares = np.zeros_like(centre), np.zeros_like(centre)
         for code in np.unique(self.block):
@@ -90,7 +99,12 @@ class Draws:
 
 
 def bootstrap_means(
-    values: ArrayLike, comparison: Comparison, *, n_resamples: int = 10_000, seed: int | np.random.Generator = 0
+    values: ArrayLike,
+    comparison: Comparison,
+    *,
+    n_resamples: int = 10_000,
+    seed: int | np.random.Generator = 0,
+    jackknife: bool = True,
 ) -> Draws:
     """Return bootstrap :class:`Draws` of the group means of ``values`` (n,) or (n, m), NaN = missing.
 
@@ -106,22 +120,33 @@ def bootstrap_means(
     finite = np.isfinite(matrix)
     # Centred values keep single precision exact to 1e-6 of a standard deviation.
     middle = np.nan_to_num(_mean(matrix[comparison.known]))
-    sums = _per_cluster(np.where(finite, matrix - middle, 0.0), comparison)
-    counts = _per_cluster(finite.astype(np.float64), comparison)
     uniform = bool((finite | ~comparison.known[:, None]).all())
-    flat_sums = sums.reshape(n_clusters, n_measures * n_groups).astype(np.float32)
-    kept = counts[:, :1] if uniform else counts
-    flat_counts = kept.reshape(n_clusters, kept.shape[1] * n_groups).astype(np.float32)
+    sums = np.empty((n_clusters, n_measures, n_groups), dtype=np.float32)
+    counts = np.empty((n_clusters, 1 if uniform else n_measures, n_groups), dtype=np.float32)
+    without = np.empty((n_clusters, n_measures, n_groups)) if jackknife else None
+    with_value = np.empty((n_measures, n_groups), dtype=np.int64)
+    # A million patients at fifty thresholds are a gigabyte in double precision: measures are summed a few at a time.
+    width = max(1, _SUMMED_CELLS // max(n_clusters * n_groups, 1))
+    for part in (slice(start, start + width) for start in range(0, n_measures, width)):
+        here = finite[:, part]
+        total = _per_cluster(np.where(here, matrix[:, part] - middle[part], 0.0), comparison)
+        number = _per_cluster(here.astype(np.float64), comparison)
+        sums[:, part] = total
+        if not uniform or part.start == 0:
+            counts[:, slice(0, 1) if uniform else part] = number[:, :1] if uniform else number
+        with_value[part] = (number > 0).sum(0)
+        if without is not None:
+            without[:, part] = _ratio(total.sum(0) - total, number.sum(0) - number) + middle[part][:, None]
+    flat_sums = sums.reshape(n_clusters, n_measures * n_groups)
+    flat_counts = counts.reshape(n_clusters, counts.shape[1] * n_groups)
 
     means = np.empty((n_resamples, n_measures, n_groups), dtype=np.float32)
     for rows, weights in cluster_weights(comparison, n_resamples, rng):
         total = (weights @ flat_sums).reshape(-1, n_measures, n_groups)
-        number = (weights @ flat_counts).reshape(len(weights), kept.shape[1], n_groups)
+        number = (weights @ flat_counts).reshape(len(weights), counts.shape[1], n_groups)
         means[rows] = _ratio(total, number)
     means += middle[:, None].astype(np.float32)
 
-    without = _ratio(sums.sum(0) - sums, counts.sum(0) - counts) + middle[:, None]
-    with_value = (counts > 0).sum(0)
     thin = (with_value == 1) & (sizes > 0)
     means[:, thin] = np.nan
     centre = observed.copy()

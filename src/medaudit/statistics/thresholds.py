@@ -91,7 +91,7 @@ def threshold_sweep(
     """
     cuts = np.asarray(thresholds, dtype=np.float64)
     outcomes = np.column_stack([success(values, cut, better=better, strict=strict) for cut in cuts])
-    draws = bootstrap_means(outcomes, comparison, n_resamples=n_resamples, seed=seed)
+    draws = bootstrap_means(outcomes, comparison, n_resamples=n_resamples, seed=seed, jackknife=False)
     low, high = draws.interval(lambda rates: rates, level, "percentile")
     dpd_low, dpd_high = gap_interval(draws, level)
     dir_low, dir_high = ratio_interval(draws, level)
