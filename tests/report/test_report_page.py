@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import gallery
@@ -65,6 +66,19 @@ def test_the_first_words_are_the_answer(page):
     headings = [tag for tag, _ in page.elements if re.fullmatch(r"h\d", tag)]
     assert headings[0] == "h1"
     assert headings.count("h1") == 1
+
+
+@pytest.mark.parametrize(
+    ("claim", "lead"),
+    [
+        ("Counterfactuals flip the prediction: 100 % (95 to 100).", "Counterfactuals flip the prediction."),
+        ("What moves most is absence 66 % (64 to 66); the rest 7 %.", "What moves most is absence 66 % (64 to 66)."),
+        ("Nothing is left out.", "Nothing is left out."),
+        ("At 12:30 it is noon", "At 12:30 it is noon."),
+    ],
+)  # fmt: skip
+def test_the_lead_of_a_claim_ends_before_its_numbers(claim, lead):
+    assert replace(gallery.report().findings[0], claim=claim).lead == lead
 
 
 def test_a_verdict_is_a_word_and_a_shape_and_a_colour(page):

@@ -92,11 +92,15 @@ def counterfactuals(
     )  # fmt: skip
     from medaudit.audits.counterfactuals.run import audit_counterfactuals
     from medaudit.cli import show
+    from medaudit.cli.sources import known
 
     found = _graphs(graphs, dataset, data, simulate, size, label, seed)
     opens = None if classifier is None else _classifier(classifier)
     all_kinds = classifier is not None and ".py:" in classifier
-    result = audit_counterfactuals(found, settings, out=out, opens=opens, all_kinds=all_kinds, progress=not quiet)
+    told = known((dataset.lower(),))[0] if dataset else ()
+    result = audit_counterfactuals(
+        found, settings, out=out, opens=opens, all_kinds=all_kinds, known=told, progress=not quiet
+    )
     first = [f for f in result.findings if f.id in ("flips", "plausible") or f.id.startswith("shortcut:")]
     show.findings(result.findings, out=out, json=json, quiet=quiet, first=first)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,6 +33,11 @@ class Finding:
     groups: Mapping[str, Mapping[str, Any]]
     estimate: Estimate
     rests_on: tuple[str, ...] = ()
+
+    @property
+    def lead(self) -> str:
+        """The claim as far as its numbers, which follow a colon or a semicolon: what a headline has room for."""
+        return re.split(r"[:;] ", self.claim, maxsplit=1)[0].rstrip(".") + "."
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding as in ``findings.json``: strict JSON, ``None`` for a number that is not finite."""

@@ -40,9 +40,10 @@ class Draws:
     """Bootstrap draws of group means: ``means`` (B, m, G), the ``observed`` means and the case ``sizes``, both (m, G).
 
     ``centre`` (m, G) is what the draws scatter around: the observed means, but for unanimous 0/1 groups.
-    ``jackknife`` (C, m, G) are the means without each cluster and ``block`` (C,) the set each cluster was drawn
-    from: what BCa needs; there is no ``jackknife`` where it was not asked for. ``thin`` (m, G) marks groups with a value but fewer than two clusters with one: nothing can
-    be said about their uncertainty, their draws are NaN and any interval that depends on them is NaN.
+    ``jackknife`` (C, m, G) are the means without each cluster, None where they were not asked for, and ``block`` (C,)
+    the set each cluster was drawn from: what BCa needs. ``thin`` (m, G) marks groups with a value but fewer than two
+    clusters with one: nothing can be said about their uncertainty, their draws are NaN and any interval that depends
+    on them is NaN.
     """
 
     observed: np.ndarray

@@ -8,6 +8,7 @@ import numpy as np
 
 from medaudit import __version__
 from medaudit.audits.counterfactuals.study import Made, Study
+from medaudit.cohort import Known
 from medaudit.datasets.graphs.molecules import valence_ok
 from medaudit.explanation.counterfactuals.explain import Counterfactual
 from medaudit.explanation.counterfactuals.slots import Slots
@@ -34,11 +35,13 @@ PAPER = (
 _SHOWN, _PIXELS, _LARGEST = 8, 230, 120
 
 
-def page(result: Study, found: list[Finding], run: Run, seconds: float) -> Report:
-    """Return the report's content."""
+def page(
+    result: Study, found: list[Finding], run: Run, seconds: float, known: Sequence[Known] = ()
+) -> Report:  # fmt: skip
+    """Return the report's content; ``known``: what others have found out about the dataset."""
     m = result.material
-    doubts = [f.claim for f in found if f.id.startswith("shortcut:") and f.verdict == "supported"][:1]
-    flips = next(f.claim for f in found if f.id == "flips")
+    doubts = [f.lead for f in found if f.id.startswith("shortcut:") and f.verdict == "supported"][:1]
+    flips = next(f.lead for f in found if f.id == "flips")
     return Report(
         title="What would have to change in this graph?",
         subtitle=f"{m.graphs.name}: {len(m.rows)} held-out graphs of {len(m.graphs):,}, '{result.settings.method}'",
@@ -50,6 +53,7 @@ def page(result: Study, found: list[Finding], run: Run, seconds: float) -> Repor
         limits=limits(result),
         provenance=provenance.told(run, m.graphs.name, seconds={"all": seconds}),
         findings=found,
+        known=known,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from medaudit.audits.counterfactuals.page import page
 from medaudit.audits.counterfactuals.settings import CounterfactualSettings
 from medaudit.audits.counterfactuals.shortcuts import balanced, deduplicated, trivially
 from medaudit.audits.counterfactuals.study import Made, Material, Study, study
-from medaudit.cohort import split
+from medaudit.cohort import Known, split
 from medaudit.cohort.graphs import Graph, Graphs
 from medaudit.datasets.graphs.molecules import valence_ok
 from medaudit.datasets.graphs.tudataset import filtered
@@ -49,14 +49,14 @@ class Outcome:
 
 def audit_counterfactuals(
     graphs: Graphs, settings: CounterfactualSettings, *, out: Path, opens: Opens | None = None,
-    all_kinds: bool = False, progress: bool = True,
+    all_kinds: bool = False, known: Sequence[Known] = (), progress: bool = True,
 ) -> Outcome:  # fmt: skip
     """Return the counterfactuals of held-out graphs and what can be said of them; the run stays in ``out``.
 
     ``opens`` returns the user's classifier of the graphs that are left, and what tells it from another; without it one
     is trained. ``all_kinds``: kinds of nodes that no graph is left of keep their numbers, which a model of the user's
-    may know. Raises UsageError and DataError as its parts do: among them for an autoencoder that does not rebuild
-    graphs.
+    may know. ``known``: what others have found out about the dataset. Raises UsageError and DataError as its parts do:
+    among them for an autoencoder that does not rebuild graphs.
     """
     whole = len(graphs)
     graphs = prepared(graphs, settings, all_kinds=all_kinds)
@@ -84,7 +84,7 @@ def audit_counterfactuals(
         answers = findings(result)
         run.write_measurements(frame(result))
         run.write_findings(answers)
-        run.write_report(page(result, answers, run, time.perf_counter() - start))
+        run.write_report(page(result, answers, run, time.perf_counter() - start, known))
         run.finish()
     return Outcome(result, answers)
 

@@ -40,11 +40,11 @@ CITATIONS = (
 
 
 def page(
-    result: Study, answers: list[Finding], run: Run, seconds: float, known: Sequence[Known] = ()
+    result: Study, answers: list[Finding], run: Run, seconds: float, dataset: str = "", known: Sequence[Known] = ()
 ) -> Report:  # fmt: skip
-    """Return the report's content; ``known``: what others have found out about the dataset."""
+    """Return the report's content; ``known``: what others have found out about the ``dataset``."""
     found = result.explained
-    head = [f.claim for f in answers if f.id == "moves-most"]
+    head = [f.lead for f in answers if f.id == "moves-most"]
     reversed_ = [f for f in answers if f.id.startswith("pair:") and "turns the map around" in f.claim]
     if reversed_:
         head.append(f"{len(reversed_)} of {len([f for f in answers if f.id.startswith('pair:')])} changes of one "
@@ -67,6 +67,7 @@ def page(
         ),
         provenance=provenance.told(
             run,
+            dataset,
             more={
                 "registry": registry().hash,
                 "evaluations made once and used again": f"{result.reused} of {result.asked + result.reused}",

@@ -94,7 +94,7 @@ def audit_explanations(
         keep = {**keeps(shown, readers), "model": where, "settings": _plain(settings)}
         write_atomically(out / ASKED, json.dumps(keep, indent=1, sort_keys=True).encode())
         run.write_findings(answers)
-        run.write_report(page(result, answers, run, time.perf_counter() - start, cohort.known))
+        run.write_report(page(result, answers, run, time.perf_counter() - start, cohort.name, cohort.known))
         run.finish()
     return Outcome(result, answers)
 

@@ -52,7 +52,7 @@ def page(
         citations=list(CITATIONS),
         limits=limits(result),
         provenance=provenance.told(
-            run, more={"shares": [f"{share:g}" for share in result.scored.shares]}, seconds=seconds
+            run, name, more={"shares": [f"{share:g}" for share in result.scored.shares]}, seconds=seconds
         ),
         findings=found,
         known=known,

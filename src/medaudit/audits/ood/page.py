@@ -50,8 +50,8 @@ def page(
 def headline(found: list[Finding]) -> str:
     """Return the answer in a sentence or two: what to gate by, and who misses what."""
     gates = [finding for finding in found if finding.id.startswith("gate:")]
-    said = [finding.claim for finding in gates if finding.verdict != "insufficient"][:1]
-    missed = [finding.claim for finding in found if finding.id.startswith("misses:") and finding.verdict == "supported"]
+    said = [finding.lead for finding in gates if finding.verdict != "insufficient"][:1]
+    missed = [finding.lead for finding in found if finding.id.startswith("misses:") and finding.verdict == "supported"]
     said += missed[:1]
     return " ".join(said) or "These data cannot tell which uncertainty should gate the prediction."
 

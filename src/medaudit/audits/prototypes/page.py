@@ -42,8 +42,10 @@ _LEAKS_SHOWN = 12
 
 
 def page(result: Study, found: list[Finding], trained: Opened, asked: Asked, run: Run, seconds: float) -> Report:
-    """Return the report's content."""
+    """Return the report's content; the dataset, and what is known of it, as the page of the training has it."""
     shown = cards(found)
+    before = Run.read(trained.folder).report() if (trained.folder / "report.json").exists() else None
+    dataset = dict(before.provenance).get("dataset", "") if before else ""
     yes = [f.claim for f in shown if f.verdict == "supported"]
     names = result.material.attributes
     return Report(
@@ -55,8 +57,9 @@ def page(result: Study, found: list[Finding], trained: Opened, asked: Asked, run
         methods=methods(result, trained),
         citations=[PATRONUS],
         limits=limits(result),
-        provenance=provenance.told(run, seconds={"all": seconds}),
+        provenance=provenance.told(run, dataset, seconds={"all": seconds}),
         findings=found,
+        known=before.known if before else (),
     )  # fmt: skip
 
 

@@ -98,8 +98,10 @@ def suggestions(connection: Connection, threshold: float = ALIKE, most: int = 20
 
     Nothing is merged here. "Part I" and "Part II" score high, and so do two years of a challenge: the note says so.
     """
-    query = select(t.harvested).where(t.harvested.c.merged_into.is_(None), t.harvested.c.title != "")
-    rows = {row.id: row for row in connection.execute(query.order_by(t.harvested.c.id))}
+    c = t.harvested.c
+    # Abstracts are most of a record, and say nothing here.
+    query = select(c.id, c.title, c.year, c.doi, c.first_author).where(c.merged_into.is_(None), c.title != "")
+    rows = {row.id: row for row in connection.execute(query.order_by(c.id))}
     found = []
     for a, b, score in compare([(row.id, row.title, row.year) for row in rows.values()], threshold):
         first, second = rows[a], rows[b]
