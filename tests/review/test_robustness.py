@@ -42,9 +42,10 @@ def place(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
 # Kills and writers -------------------------------------------------------------------------------------------------
 
 
-def test_a_review_is_whole_after_twelve_kills_half_of_them_in_a_commit(tmp_path: Path) -> None:
+def test_a_review_is_whole_after_many_kills_half_of_them_in_a_commit(tmp_path: Path) -> None:
     database.connect(tmp_path / "r.sqlite", create=True).close()
-    seen = list(load.kills(tmp_path / "r.sqlite", 12, random.Random(7)))
+    often = max(12, int(os.environ.get("MEDAUDIT_KILLS", "1")))
+    seen = list(load.kills(tmp_path / "r.sqlite", often, random.Random(7)))
     assert [wrong for _, found in seen for wrong in found] == []
     assert sum(doing == load.COMMIT for doing, _ in seen) >= 1
     assert sum(doing != load.IDLE for doing, _ in seen) >= 3
