@@ -40,6 +40,7 @@ BENCHMARKS = {
     "attributions": ["--images", "3", "--rounds", "2", "--permutations", "40"],
     "warrants": [],
     "review": [],
+    "scale": [],
 }
 
 

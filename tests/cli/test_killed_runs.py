@@ -42,6 +42,19 @@ def standing_still(cases: Path, run: Path, at: int, *more: object):
         aside.rename(mask)
 
 
+def wake_until_it_ends(pipe: Path, process: subprocess.Popen) -> None:
+    """Open the pipe for writing again and again: a reader that waits in it wakes up and sees the signal.
+
+    Never so that this waits too: the reader may be gone, or not there yet.
+    """
+    for _ in range(3_000):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(OSError):
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        time.sleep(0.02)
+
+
 def wait_until(there: Callable[[], bool], process: subprocess.Popen) -> None:
     """Wait for what a process does; fail if it ends before, or never gets there."""
     for _ in range(6_000):
@@ -142,8 +155,7 @@ def test_ctrl_c_stops_in_one_line_and_the_same_command_goes_on(medaudit, cases, 
     run = cases.parent / "run"
     with standing_still(cases, run, 8) as process:
         process.send_signal(signal.SIGINT)
-        with contextlib.suppress(OSError), open(cases.parent / "auto/c008.nii.gz", "wb"):
-            pass  # the reader wakes up and sees the signal
+        wake_until_it_ends(cases.parent / "auto/c008.nii.gz", process)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert (out, err) == (

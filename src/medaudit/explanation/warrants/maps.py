@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 from medaudit.errors import DataError
 from medaudit.statistics import Estimate, bootstrap_means, compare
@@ -64,6 +65,8 @@ def mean_estimate(
 ) -> Estimate:  # fmt: skip
     """Return the mean of ``values`` (N,), NaN left out, with its BCa bootstrap interval over ``patients`` (N,).
 
+    The interval is widened as a normal interval is by Student's t and by n - 1 (the expanded percentiles of Hesterberg,
+    The American Statistician 2015): of ten patients the bootstrap's own misses the truth twice as often as it says.
     ``n`` is of patients; ``extra`` has ``images`` and ``left_out``. No interval (NaN) where one patient or none is
     left. Values that are all the same have an interval of no width, but for a ``share`` (values 0 or 1), which gets
     Jeffreys' interval. Raises DataError where lengths differ.
@@ -77,7 +80,7 @@ def mean_estimate(
     extra = {"images": float(known.size), "left_out": float(numbers_.size - known.size)}
     comparison = compare(np.zeros(known.size, dtype=np.int64), 1,
                          clusters=[owner for owner, kept in zip(owners, there, strict=True) if kept])  # fmt: skip
-    n, method = comparison.n_clusters, f"BCa bootstrap over patients, {resamples} resamples"
+    n, method = comparison.n_clusters, f"BCa bootstrap over patients, {resamples} resamples, widened for few patients"
     if not known.size:
         return Estimate(name, math.nan, n=0, method=method, unit=unit, extra=extra)
     value = float(known.mean())
@@ -88,5 +91,12 @@ def mean_estimate(
     # Values of 0 and 1 that are no share must not be taken for one: moved, they are not.
     moved = 0.0 if share else -value
     draws = bootstrap_means(known + moved, comparison, n_resamples=resamples, seed=seed)
-    low, high = (float(limit.item()) - moved for limit in draws.interval(lambda means: means[..., 0], level))
+    limits = draws.interval(lambda means: means[..., 0], _widened(level, n))
+    low, high = (float(limit.item()) - moved for limit in limits)
     return Estimate(name, value, low, high, n=n, method=method, unit=unit, extra=extra)
+
+
+def _widened(level: float, n: int) -> float:
+    """Return the level of bootstrap interval that holds ``level`` for a mean of ``n`` (2 or more)."""
+    reach = math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, (1 + level) / 2))
+    return 1 - max(2 * float(ndtr(-reach)), 1e-12)  # of two patients: from the least draw to the largest
