@@ -1,6 +1,6 @@
 """A run that was killed, stopped or crowded out: nothing that was measured is lost, and the end is the same.
 
-A mask that is a named pipe makes the reader wait: the run stands still at that case, wherever it is wanted.
+The command that is killed is the real one, but that it waits before a case, or before its report, where that is wanted.
 """
 
 import contextlib
@@ -24,35 +24,41 @@ from medaudit.cli.main import run as run_medaudit
 RESULTS = ("findings.json", "measurements.parquet")
 
 
+WAITS = """
+import sys, time
+from medaudit.audits.measuring import one_case
+from medaudit.cli.main import run
+from medaudit.report import Run
+
+attempt, write_report = one_case.attempt, Run.write_report
+
+def attempted(one, *more, **others):
+    wait(one.case_id)
+    return attempt(one, *more, **others)
+
+def written(*more):
+    wait("report")
+    return write_report(*more)
+
+def wait(here):
+    while here == sys.argv[1]:
+        time.sleep(0.02)
+
+one_case.attempt, Run.write_report = attempted, written
+run(sys.argv[2:])
+"""
+
+
 @contextlib.contextmanager
-def standing_still(cases: Path, run: Path, at: int, *more: object):
-    """Yield a process that audits ``cases`` in ``run`` and has measured the first ``at`` of them, no more."""
-    mask = cases.parent / f"auto/c{at:03d}.nii.gz"
-    aside = mask.rename(mask.with_name("aside"))
-    os.mkfifo(mask)
-    call = [sys.executable, "-m", "medaudit", *map(str, labels(cases, run, *more))]
+def standing_still(cases: Path, run: Path, at: str, *more: object):
+    """Yield a process that audits ``cases`` in ``run`` and goes no further than before the case, or report, ``at``."""
+    call = [sys.executable, "-c", WAITS, at, *map(str, labels(cases, run, *more))]
     process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: len(measured(run)) >= at, process)
         yield process
     finally:
         process.kill()
         process.communicate()
-        mask.unlink()
-        aside.rename(mask)
-
-
-def wake_until_it_ends(pipe: Path, process: subprocess.Popen) -> None:
-    """Open the pipe for writing again and again: a reader that waits in it wakes up and sees the signal.
-
-    Never so that this waits too: the reader may be gone, or not there yet.
-    """
-    for _ in range(3_000):
-        if process.poll() is not None:
-            return
-        with contextlib.suppress(OSError):
-            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
-        time.sleep(0.02)
 
 
 def wait_until(there: Callable[[], bool], process: subprocess.Popen) -> None:
@@ -103,7 +109,8 @@ def test_a_run_killed_again_and_again_measures_no_case_twice_and_ends_as_one_tha
     kept = []
     spoilt = {}
     for at in points:
-        with standing_still(cases, run, at) as process:
+        with standing_still(cases, run, f"c{at:03d}") as process:
+            wait_until(lambda at=at: len(measured(run)) >= at, process)
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
         assert measured(run)[: len(kept)] == kept
@@ -122,20 +129,13 @@ def test_a_run_killed_again_and_again_measures_no_case_twice_and_ends_as_one_tha
 
 def test_a_run_killed_while_its_report_is_made_goes_on_with_the_report(medaudit, cases, unbroken, monkeypatch):
     run = cases.parent / "run"
-    images = [cases.parent / f"image/c{i:03d}.nii.gz" for i in range(14)]
-    images[0].parent.mkdir()
-    for image in images:
-        os.mkfifo(image)
-    more = ("--image", "image/{case_id}.nii.gz")
-    process = subprocess.Popen([sys.executable, "-m", "medaudit", *map(str, labels(cases, run, *more))])
-    wait_until((run / "findings.json").exists, process)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    with standing_still(cases, run, "report") as process:
+        wait_until((run / "findings.json").exists, process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     assert not (run / "report.html").exists()
-    for image in images:
-        image.unlink()
     monkeypatch.setattr("medaudit.audits.measuring.one_case.attempt", lambda *_, **__: pytest.fail("measured again"))
-    assert medaudit(*labels(cases, run, *more)).code == 0
+    assert medaudit(*labels(cases, run)).code == 0
     assert (run / "report.html").exists()
     assert same(run, unbroken)
 
@@ -153,9 +153,9 @@ def test_a_row_torn_by_a_kill_is_measured_again(medaudit, cases, unbroken):
 
 def test_ctrl_c_stops_in_one_line_and_the_same_command_goes_on(medaudit, cases, unbroken):
     run = cases.parent / "run"
-    with standing_still(cases, run, 8) as process:
+    with standing_still(cases, run, "c008") as process:
+        wait_until(lambda: len(measured(run)) >= 8, process)
         process.send_signal(signal.SIGINT)
-        wake_until_it_ends(cases.parent / "auto/c008.nii.gz", process)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert (out, err) == (
@@ -169,7 +169,8 @@ def test_ctrl_c_stops_in_one_line_and_the_same_command_goes_on(medaudit, cases, 
 
 def test_two_processes_never_write_one_run(medaudit, cases):
     run = cases.parent / "run"
-    with standing_still(cases, run, 4) as process:
+    with standing_still(cases, run, "c004") as process:
+        wait_until(lambda: len(measured(run)) >= 4, process)
         said = medaudit(*labels(cases, run))
         said.refuses(2, "being written by another process", str(process.pid), "another --out")
         assert process.poll() is None
