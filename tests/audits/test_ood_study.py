@@ -12,7 +12,7 @@ from medaudit.audits.ood.design import Design, plan
 from medaudit.audits.ood.findings import findings
 from medaudit.audits.ood.scores import Scores, scores_of
 from medaudit.audits.ood.settings import Settings
-from medaudit.audits.ood.study import Study, study
+from medaudit.audits.ood.study import Study, _over_seeds, study
 from medaudit.cohort import Cohort
 from medaudit.errors import DataError
 from medaudit.metrics.selective import augrc
@@ -210,3 +210,20 @@ def test_each_method_with_its_own_predictions() -> None:
     inside = wrong[: len(result.rows_in)]
     assert gate.own_accuracy[2, 1] == pytest.approx(1 - inside.mean())
     np.testing.assert_allclose(gate.own_augrc[0], gate.point["augrc"][0, 0])  # the first gates itself
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_what_trainings_add_to_an_interval_is_the_standard_error_of_their_mean(n: int) -> None:
+    """Cases that say the same in every resample leave only the trainings, of which the textbook has the error."""
+    rng = np.random.default_rng(n)
+    each = 0.5 + 0.02 * rng.normal(size=(4, 1, n))
+    seeds = rng.integers(0, n, (40_000, n))
+    drawn = _over_seeds(np.broadcast_to(each, (len(seeds), 4, 1, n)), seeds)
+    expected = each.std(axis=2, ddof=1) / np.sqrt(n)
+    np.testing.assert_allclose(drawn.std(axis=0), expected, rtol=0.02)
+    np.testing.assert_allclose(drawn.mean(axis=0), each.mean(axis=2), atol=4e-4)
+
+
+def test_one_training_adds_nothing() -> None:
+    drawn = np.random.default_rng(0).random((50, 2, 3, 1))
+    np.testing.assert_array_equal(_over_seeds(drawn, np.zeros((50, 1), dtype=int)), drawn[..., 0])
