@@ -67,10 +67,13 @@ VERBS: dict[str, tuple[object, ...]] = {
         "--prototypes", 8, "--steps", 60, "--test-share", 0.5,
     ),
     "prototypes audit": (
-        "prototypes", "audit", "{prototypes train}", "--images", 4, "--drawn", 8, "--leaks", 2, "--steps", 10,
+        "prototypes", "audit", "{prototypes train}", "--images", 4, "--drawn", 0, "--leaks", 0,
         "--resamples", 200, "--min-patients", 4,
     ),
-    "explain audit": ("explain", "audit", *LESIONS, "--size", 160, "--steps", 40, "--explain", 12),
+    "explain audit": (
+        "explain", "audit", *LESIONS, "--size", 160, "--steps", 40, "--explain", 12, "--pairs", "P1,P6",
+        "--configuration", "ig-black", "--configuration", "grad-cam",
+    ),
     "counterfactuals": (
         "counterfactuals", "--simulate", "ba-2motifs", "--size", 120, "--classifier-steps", 100, "--steps", 40,
         "--explain", 12, "--min-graphs", 5, "--method", "search", "--baseline", "none",
