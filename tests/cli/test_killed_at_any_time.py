@@ -78,7 +78,7 @@ VERBS: dict[str, tuple[object, ...]] = {
         "counterfactuals", "--simulate", "ba-2motifs", "--size", 120, "--classifier-steps", 100, "--steps", 40,
         "--explain", 12, "--min-graphs", 5, "--method", "search", "--baseline", "none",
     ),
-    "demo": ("demo", "--size", 40),
+    "demo": ("demo", "--size", 100),
 }  # fmt: skip
 """What is run; ``{verb}`` is the folder of that verb's run, which another begins from."""
 

@@ -81,7 +81,7 @@ def findings(h: Health) -> list[Finding]:
         ("supported", f"Activations decide what is painted: they explain {100 * gain:.0f} % of the error of wrong "
         "ones.")
         if low > 0.05 else
-        ("refuted", f"Activations hardly matter to what is painted ({100 * gain:.0f} % of the error of wrong ones).")
+        ("refuted", f"Activations hardly matter to what is painted ({100 * gain:z.0f} % of the error of wrong ones).")
         if high < 0.05 else
         ("insufficient", f"These {len(h.error)} images cannot tell whether activations decide what is painted.")
     )  # fmt: skip
