@@ -31,7 +31,7 @@ from scipy import stats
 SIZES = {
     "scores": (1_000, 3_000, 10_000, 30_000, 100_000),
     "masks": (500, 2_000, 8_000),
-    "engines": (500, 1_000, 2_000),
+    "engines": (1_000, 5_000, 20_000),
     "harvest": (1_000, 3_000, 10_000),
     "postgres": (1_000, 3_000, 10_000),
     "citations": (10_000, 30_000, 100_000, 300_000),
@@ -266,6 +266,8 @@ def growth(sizes: Sequence[float], costs: Sequence[float]) -> tuple[float, float
         return None
     x, y = np.log(np.asarray(seen).T)
     fit = stats.linregress(x, y)
+    if fit.slope <= 0:  # too little is paid to be told from what else the machine does
+        return None
     half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr) if len(x) > 2 else float("nan")
     return float(fit.slope), float(fit.slope) - half, float(fit.slope) + half
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, func, insert, or_, select, update
+from sqlalchemy import Column, Connection, Row, func, insert, or_, select, text, update
 
 from medaudit.review import tables as t
 from medaudit.review.database import now
@@ -53,6 +53,9 @@ class _Index:
 
 def ingest(connection: Connection, run_id: int, source: str, candidates: Sequence[Candidate]) -> tuple[int, int]:
     """Write a page of a run: rows that are new, works that prove to be one, who cites whom; return new and merged."""
+    if connection.dialect.name == "postgresql":
+        # A plan that was made while a table was empty is kept for a prepared statement, and reads all of it later on.
+        connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
     index = rows_like(connection, candidates)
     new = merged = 0
     found: dict[int, None] = {}
