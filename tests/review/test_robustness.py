@@ -259,6 +259,8 @@ def nobody() -> Iterator[None]:
 @pytest.fixture
 def readable(tmp_path: Path) -> Iterator[Path]:
     """A review of one dataset that may be read and not written, in a folder that everybody may enter."""
+    if not all(folder.stat().st_mode & 0o001 for folder in Path(database.__file__).parents):
+        pytest.skip("the clone lies where nobody else can read it")
     folder = Path("/tmp") / f"medaudit-read-only-{os.getpid()}-{time.time_ns()}"
     folder.mkdir()
     path = folder / "r.sqlite"
