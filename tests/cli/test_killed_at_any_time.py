@@ -22,7 +22,7 @@ import pytest
 from small_cohorts import in_soak, kills
 
 LESIONS = ("--simulate", "lesions", "--plant", "ruler:0.9", "--label", "disease")
-DUCTS = ("--simulate", "breast-mri", "--by", "age:40,55", "--resamples", 500)
+BREASTS = ("--simulate", "breast-mri", "--by", "age:40,55", "--resamples", 500)
 FETAL = ("--simulate", "fetal-ultrasound")
 
 SMALL = """
@@ -45,9 +45,9 @@ run(words)
 """The command, its shortest trainings shorter still: what they learn is not asked here."""
 
 VERBS: dict[str, tuple[object, ...]] = {
-    "labels": ("labels", *DUCTS, "--plant", "label", "--size", 60, "--jobs", 2),
-    "ruler": ("ruler", *DUCTS, "--plant", "masking", "--size", 60, "--jobs", 2),
-    "diagnose": ("diagnose", *DUCTS, "--plant", "label", "--size", 40, "--preset", "fast", "--min-patients", 4),
+    "labels": ("labels", *BREASTS, "--plant", "label", "--size", 60, "--jobs", 2),
+    "ruler": ("ruler", *BREASTS, "--plant", "masking", "--size", 60, "--jobs", 2),
+    "diagnose": ("diagnose", *BREASTS, "--plant", "label", "--size", 40, "--preset", "fast", "--min-patients", 4),
     "ood": (
         "ood", *FETAL, "--task", "plane", "--ood", 'device == "D"', "--shift", "image", "--size", 120,
         "--preset", "fast", "--methods", "softmax,knn", "--resamples", 200,

@@ -18,6 +18,7 @@ from medaudit.networks.diffusion.unet import ConditionalUNet, UNetShape, sinusoi
 from medaudit.networks.prototypes import patronus_weights
 from medaudit.networks.prototypes.encoder import EncoderShape, PrototypeEncoder
 from medaudit.networks.prototypes.model import PrototypeDiffusion
+from medaudit.report import Run
 from medaudit.training import attributes, latent_prior
 from medaudit.training.prototypes import recipe
 
@@ -112,6 +113,7 @@ def test_an_audit_answers_for_every_ordered_pair_and_goes_on_where_it_was(traine
     assert call(*words, "--quiet")[0] == 0
     assert (tmp_path / "audit" / "findings.json").read_bytes() == first
     assert (tmp_path / "audit" / "report.html").read_text().count("<img") >= 3
+    assert ("dataset", "simulated lesions") in map(tuple, Run.read(tmp_path / "audit").report().provenance)
 
 
 def test_an_audit_says_what_the_whole_code_tells_beside_principal_components(trained, call, tmp_path):

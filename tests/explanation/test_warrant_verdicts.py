@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medaudit.errors import DataError, UsageError
 from medaudit.explanation.warrants import localisation as loc
-from medaudit.explanation.warrants.maps import mean_estimate
+from medaudit.explanation.warrants.maps import _widened, mean_estimate
 from medaudit.explanation.warrants.warrant import RULES, Warrant, judged, shares_assumption
 
 
@@ -120,3 +120,18 @@ def test_what_a_test_shares_with_the_method():
     assert shares_assumption(deletion, {"absence": "blur(3)", "locality": "path(32)"}) is False
     assert shares_assumption({"absence": "none"}, {"absence": "none"}) is False
     assert shares_assumption({}, {"absence": "none"}) is None
+
+
+@pytest.mark.parametrize("n", [3, 10, 32, 1_000])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_widened_level_makes_of_a_normal_interval_that_of_student(n, level):
+    """A bootstrap's spread is that of the plug-in SD: its normal interval at the widened level is Student's of s."""
+    values = np.random.default_rng(n).normal(size=n)
+    reach = stats.norm.ppf((1 + _widened(level, n)) / 2) * values.std() / np.sqrt(n)
+    low, high = stats.t.interval(level, n - 1, values.mean(), stats.sem(values))
+    assert 2 * reach == pytest.approx(high - low)
+
+
+def test_two_patients_have_an_interval_between_them():
+    found = mean_estimate([0.0, 1.0])
+    assert (found.low, found.high) == (0.0, 1.0)

@@ -66,7 +66,8 @@ def mean_estimate(
     """Return the mean of ``values`` (N,), NaN left out, with its BCa bootstrap interval over ``patients`` (N,).
 
     The interval is widened as a normal interval is by Student's t and by n - 1 (the expanded percentiles of Hesterberg,
-    The American Statistician 2015): of ten patients the bootstrap's own misses the truth twice as often as it says.
+    The American Statistician 2015): of ten normal numbers the bootstrap's own misses the mean in 12 % of samples, this
+    in 8 %.
     ``n`` is of patients; ``extra`` has ``images`` and ``left_out``. No interval (NaN) where one patient or none is
     left. Values that are all the same have an interval of no width, but for a ``share`` (values 0 or 1), which gets
     Jeffreys' interval. Raises DataError where lengths differ.
