@@ -11,6 +11,7 @@ from medaudit.audits.counterfactuals.run import audit_counterfactuals, prepared
 from medaudit.audits.counterfactuals.settings import CounterfactualSettings
 from medaudit.audits.counterfactuals.shortcuts import Deduplicated, balanced, deduplicated, trivially
 from medaudit.audits.counterfactuals.study import Made, Material, study
+from medaudit.cohort import Known
 from medaudit.cohort.graphs import Graph, Graphs
 from medaudit.datasets.graphs import simulate
 from medaudit.errors import DataError, UsageError
@@ -18,6 +19,7 @@ from medaudit.explanation.counterfactuals.black_box import RuleBox
 from medaudit.explanation.counterfactuals.explain import Counterfactual
 from medaudit.explanation.counterfactuals.slots import Slots
 from medaudit.metrics.graph_edit import edit_distance
+from medaudit.report import Run
 from medaudit.statistics import Estimate
 from medaudit.training.graphs.vae import Rebuilt
 
@@ -167,6 +169,21 @@ def test_both_classes_are_explained_of_a_file_that_lists_one_after_the_other(tmp
     explained = found.study.main.found
     assert len(explained) == 4
     assert {one.source for one in explained} == {0, 1}
+
+
+def test_the_page_says_what_was_known_about_the_dataset_and_its_name(tmp_path):
+    world = simulate.tree_cycles(60, seed=0, nodes=(6, 9), cycles=(1, 1))
+    settings = CounterfactualSettings(method="instance", baselines=(), explained=4, min_graphs=2, resamples=100)
+    told = Known("major", "the graphs are of two sites", "somebody")
+    audit_counterfactuals(
+        world.graphs, settings, out=tmp_path / "run", opens=lambda graphs: (RuleBox(world.oracle), "rule"),
+        known=(told,), progress=False,
+    )  # fmt: skip
+    page = Run.read(tmp_path / "run").report()
+    assert list(page.known) == [told]
+    assert dict(page.provenance)["dataset"] == world.graphs.name
+    assert page.headline.count(":") == 0
+    assert told.text in (tmp_path / "run" / "report.html").read_text()
 
 
 def verdicts(known, **changes):
