@@ -1,8 +1,9 @@
 """Time the metrics of detection and abstention: over resampled patients, and beside fd-shifts and scikit-learn.
 
-    MEDAUDIT_FD_SHIFTS=FOLDER python -m benchmarks.ood_metrics
+    MEDAUDIT_PEERS=FOLDER python -m benchmarks.ood_metrics
 
-FOLDER holds fd-shifts (IML-DKFZ/fd-shifts, not on PyPI). The NumPy names that it still asks for are given to it here.
+FOLDER/fd-shifts is a clone of IML-DKFZ/fd-shifts, which is not on PyPI. The NumPy names that it still asks for are
+given to it here.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def main() -> None:
     for n in (5_000, 50_000, 500_000):
         rows(n, rng, peer, options.repeats)
     if peer is None:
-        print("| | fd-shifts | | not measured: set MEDAUDIT_FD_SHIFTS | | |")
+        print("| | fd-shifts | | not measured: $MEDAUDIT_PEERS/fd-shifts is not there | | |")
 
 
 def rows(n: int, rng: np.random.Generator, peer: Any, repeats: int) -> None:
@@ -87,13 +88,13 @@ def row(n: int, name: str, ours: Any, theirs: Any, repeats: int) -> None:
 
 def fd_shifts() -> Any:
     """Return fd-shifts' class of risk-coverage statistics, or None where it is not there."""
-    folder = os.environ.get("MEDAUDIT_FD_SHIFTS")
-    if folder is None:
+    folder = Path(os.environ.get("MEDAUDIT_PEERS", "/nowhere")) / "fd-shifts"
+    if not folder.is_dir():
         return None
     for name, value in (("trapz", np.trapezoid), ("infty", np.inf)):
         if not hasattr(np, name):
             setattr(np, name, value)
-    analysis = Path(folder) / "fd_shifts" / "analysis"
+    analysis = folder / "fd_shifts" / "analysis"
     for name in ("fd_shifts", "fd_shifts.analysis"):
         package = types.ModuleType(name)
         package.__path__ = [str(analysis if "." in name else analysis.parent)]  # its own __init__ imports far more

@@ -35,7 +35,7 @@ CLONES = {
     "latent-graph-counterfactuals": ("https://github.com/abildtrup/latent-graph-counterfactuals", "c46feb3"),
     "gedlib": ("https://github.com/dbblumenthal/gedlib", "b017848c7"),
     "GRETEL": ("https://github.com/aiim-research/GRETEL", "0599896"),
-    "fd-shifts": ("https://github.com/IML-DKFZ/fd-shifts", "HEAD"),
+    "fd-shifts": ("https://github.com/IML-DKFZ/fd-shifts", "c4467ae"),
 }
 """Address and commit."""
 
