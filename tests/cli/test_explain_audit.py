@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from medaudit.audits.explanations.cards import file_name
+from medaudit.report import Run
 
 SIDE, TAG = 16, 4
 MODEL = """
@@ -307,6 +308,44 @@ def test_a_model_that_is_none_is_one_line(images: Path, tmp_path: Path, medaudit
 def test_a_question_that_cannot_be_is_one_line(images: Path, tmp_path: Path, medaudit, more, words) -> None:
     model = f"{images / 'model.py'}:load"
     medaudit(*call(images, tmp_path / "run", "--model", model, *more)).refuses(2, *words)
+
+
+def test_where_images_are_is_said_once(images: Path, tmp_path: Path, medaudit) -> None:
+    out = ("--label", "kind", "--out", tmp_path / "run", "--quiet")
+    simulated = ("explain", "audit", "--simulate", "breast-ultrasound", *out)
+    medaudit(*simulated, "--cases", images / "cases.csv").refuses(2, "one of --dataset, --cases, or --simulate")
+    medaudit(*simulated, "--data", images).refuses(2, "--data goes with --dataset or --cases")
+    medaudit(*simulated, "--about", "ddi").refuses(2, "--about with --cases")
+    twice = ("--factor", "absence=black,white", "--factor", "absence=black,white")
+    medaudit(*call(images, tmp_path / "run", *twice)).refuses(2, "--factor was given 2 times for absence")
+
+
+def test_cards_of_nobody_and_pages_that_went_or_cannot_be_written_are_one_line(run: Path, medaudit) -> None:
+    case = medaudit("explain", "card", run).out.split()[0]
+    medaudit("explain", "card", run, "--case", "nobody").refuses(1, "has no card of case nobody", "lists those")
+    medaudit("explain", "card", run, "--case", case, "--html", run.parent).refuses(1, "cannot be written")
+    page = run / "cards" / f"{file_name(case)}.html"
+    kept = page.read_bytes()
+    try:
+        page.unlink()
+        medaudit("explain", "card", run, "--case", case, "--html", run.parent / "p.html").refuses(1, "has no page")
+    finally:
+        page.write_bytes(kept)
+
+
+def test_the_page_tells_the_dataset_and_what_was_known_of_it(images: Path, tmp_path: Path, medaudit) -> None:
+    model = f"{images / 'model.py'}:load"
+    assert medaudit(*call(images, tmp_path / "run", "--model", model, "--about", "ddi", *ONE)).code == 0
+    page = Run.read(tmp_path / "run").report()
+    assert page.known
+    assert "cases" in dict(page.provenance)["dataset"]
+    shown = (tmp_path / "run" / "report.html").read_text()
+    assert "What was known about this dataset already" in shown
+    # What was known is no answer of the audit's.
+    plain = tmp_path / "plain"
+    assert medaudit(*call(images, plain, "--model", model, *ONE)).code == 0
+    assert (plain / "findings.json").read_bytes() == (tmp_path / "run" / "findings.json").read_bytes()
+    assert "What was known" not in (plain / "report.html").read_text()
 
 
 def test_no_run_has_no_cards(tmp_path: Path, medaudit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from PIL import Image
 from medaudit.audits.generative_uncertainty import scoring
 from medaudit.cli.main import run
 from medaudit.networks.vae import VaeShape
+from medaudit.report import Run
 from medaudit.training import vae as training
 from medaudit.training.vae import VaeRecipe
 
@@ -57,7 +59,7 @@ def vaes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = folder / "run"
     code = call("vae", "--cases", folder / "cases.csv", "--image", "image", "--group", "sex", "--cluster", "lesion",
                 "--preset", "fast", "--shares", "0.2,0.5", "--seeds", 2, "--rank", 0, "--probes", 4, "--resamples", 100,
-                "--min-patients", 5, "--jobs", 1, "--quiet", "--out", out)  # fmt: skip
+                "--min-patients", 5, "--jobs", 1, "--quiet", "--about", "ddi", "--out", out)  # fmt: skip
     assert code == 0
     return out
 
@@ -100,6 +102,16 @@ def test_a_report_has_the_pictures_and_the_fits(finished: Path) -> None:
     assert "data:image/png" in page
     assert "20 %, seed 0" in page
     assert str(finished.parent) not in page
+
+
+def test_the_page_tells_the_dataset_and_what_was_known_of_it_when_its_models_were_trained(
+    vaes: Path, finished: Path
+) -> None:
+    page, earlier = (Run.read(folder).report() for folder in (finished, vaes))
+    assert page.known
+    assert page.known == earlier.known
+    assert dict(page.provenance)["dataset"] == dict(earlier.provenance)["dataset"]
+    assert page.known[0].text in html.unescape((finished / "report.html").read_text())
 
 
 def test_what_is_finished_is_not_scored_again_and_what_was_stopped_ends_with_the_same_bytes(

@@ -86,7 +86,10 @@ def read(folder: Path) -> tuple[Run, VaeSettings, Cohort]:
     names = {field.name for field in fields(VaeSettings)}
     kept: dict[str, Any] = {name: value for name, value in earlier.settings.items() if name in names}
     vae = VaeSettings(**{**kept, "shares": tuple(kept["shares"])})
-    cohort = Cohort(f"the cases of {folder.name}", earlier.measurements(CASES), folder.resolve(), {})
+    told = dict(earlier.report().provenance) if (folder / "report.json").exists() else {}
+    cohort = Cohort(
+        told.get("dataset") or f"the cases of {folder.name}", earlier.measurements(CASES), folder.resolve(), {}
+    )
     return earlier, vae, cohort
 
 
