@@ -348,6 +348,20 @@ def test_the_page_tells_the_dataset_and_what_was_known_of_it(images: Path, tmp_p
     assert "What was known" not in (plain / "report.html").read_text()
 
 
+def test_its_findings_are_kept_with_the_dataset(run: Path, tmp_path: Path, medaudit) -> None:
+    db = tmp_path / "review.sqlite"
+    assert medaudit("review", "init", "--empty", "--db", db).code == 0
+    for name, role in (("ada", "contributor"), ("grace", "reviewer")):
+        assert medaudit("review", "person", name, "--role", role, "--db", db).code == 0
+    told = medaudit("publish", run, "--to", db, "--about", "tags", "--as", "ada", "--json").json
+    assert medaudit("review", "accept", told["contribution"], "--db", db, "--as", "grace").code == 0
+    kept = medaudit("review", "show", told["artifact"]["slug"], "--db", db, "--json").json
+    assert (kept["type"], kept["finding"]) == ("computed_audit", "explanations")
+    assert {one["id"]: one["verdict"] for one in kept["run"]["findings"]} == {
+        name: one["verdict"] for name, one in findings(run).items()
+    }
+
+
 def test_no_run_has_no_cards(tmp_path: Path, medaudit) -> None:
     medaudit("explain", "card", tmp_path).refuses(1, "has no cards")
     (tmp_path / "card.json").write_text("{}")

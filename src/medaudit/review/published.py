@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 
 MOST = 40
 """Facts of one artifact; of more findings those that are supported come first."""
-_FINDINGS = {"labels": "labels", "diagnose": "diagnosis", "ruler": "diagnosis", "ood": "ood", "vae": "generative",
-             "slug": "generative_uncertainty"}  # fmt: skip
+_FINDINGS = {
+    "labels": "labels", "scores": "labels", "diagnose": "diagnosis", "ruler": "diagnosis", "ood": "ood",
+    "pretrain": "pretraining", "probe": "pretraining", "prototypes train": "prototypes",
+    "prototypes audit": "prototypes", "prototypes show": "prototypes", "vae": "generative",
+    "slug": "generative_uncertainty", "counterfactuals": "counterfactuals", "explain audit": "explanations",
+    "explain advise": "explanations",
+}  # fmt: skip
+"""The kind of finding of each verb that leaves a run."""
 _TOLD = {"supported": 0, "refuted": 1, "insufficient": 2}
 
 
@@ -49,7 +55,7 @@ def artifact(
     plain: dict[str, Any] = {
         "kind": "artifact", "slug": f"{about[:60]}-{run['verb'].replace(' ', '-')}-{identity[:12]}",
         "type": "computed_audit",
-        "finding": _FINDINGS.get(run["verb"], "recomputed"), "title": " ".join(told.split())[:480],
+        "finding": _FINDINGS.get(run["verb"], "other"), "title": " ".join(told.split())[:480],
         "summary": "\n".join(lines), "severity": severity or ("major" if found else "info"),
         "reported": str(run["started"])[:10],
         "about": [{"dataset": about, "verb": "EXTEND", **({"versions": [version]} if version else {})}],

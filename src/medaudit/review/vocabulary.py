@@ -35,7 +35,8 @@ ARTIFACTS: dict[str, tuple[str, ...]] = {
     "benchmark": ("challenge", "benchmark", "other"),
     "access_change": ("withdrawn", "moved", "licence changed", "superseded", "retracted work", "other"),
     "computed_audit": (
-        "labels", "diagnosis", "ood", "generative", "generative_uncertainty", "recomputed", "other",
+        "labels", "diagnosis", "ood", "pretraining", "prototypes", "generative", "generative_uncertainty",
+        "counterfactuals", "explanations", "recomputed", "other",
     ),
 }  # fmt: skip
 """Types of research artifacts, and for each the kinds of finding that it may be."""
