@@ -130,3 +130,19 @@ def test_the_challenge_score_asks_for_its_columns_and_numbers_first(medaudit, ca
     edit(cases, ",age,", ",years,")
     medaudit(*labels(cases, run, "--challenge", by="source")).refuses(2, "challenge score", "age")
     assert not run.exists()
+
+
+def test_a_message_stays_short_however_long_a_name_of_the_data_is(tmp_path, medaudit):
+    table = tmp_path / "cases.csv"
+    long = "9" * 5_000
+    table.write_text(f"case_id,{long},auto\na,1,x.png\nb,2,y.png\n")
+    said = medaudit(
+        "labels", "--cases", table, "--reference", "nowhere", "--labels", "auto", "--by", "age", "--out", tmp_path / "o"
+    )
+    said.refuses(2, "cases.csv", "'nowhere'", "characters ...]")
+    assert len(said.err) < 2_000
+    table.write_text(f"case_id,auto\n{long},x.png\n{long},y.png\n")
+    said = medaudit("labels", "--cases", table, "--reference", "auto", "--labels", "auto", "--by", "age")
+    assert said.code in (1, 2)
+    assert len(said.err) < 2_000
+    assert said.err.count("\n") == 1

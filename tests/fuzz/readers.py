@@ -438,8 +438,12 @@ READERS: dict[str, Target] = {
     "csv": Target(_table, _csv, "x.csv"),
     "cohort": Target(_cohort, _csv, "x.csv"),
     "expression": Target(
-        _expression, lambda: [b'age < 3 and not sex in ("f", "m")', b'sex == "f" or age >= -1'], "x.txt"
-    ),
+        # What is wrong may be the expression or a value of the table that it is asked of.
+        _expression,
+        lambda: [b'age < 3 and not sex in ("f", "m")', b'sex == "f" or age >= -1'],
+        "x.txt",
+        names_file=False,
+    ),  # fmt: skip
     "xlsx": Target(_table, _workbook, "x.xlsx", apart=True),
     "parquet": Target(_table, _parquet, "x.parquet", apart=True),
     "tudataset": Target(_graphs, lambda: [bundle(_TU)], files=tuple(_TU)),
