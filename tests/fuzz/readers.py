@@ -443,7 +443,7 @@ READERS: dict[str, Target] = {
         lambda: [b'age < 3 and not sex in ("f", "m")', b'sex == "f" or age >= -1'],
         "x.txt",
         names_file=False,
-    ),  # fmt: skip
+    ),
     "xlsx": Target(_table, _workbook, "x.xlsx", apart=True),
     "parquet": Target(_table, _parquet, "x.parquet", apart=True),
     "tudataset": Target(_graphs, lambda: [bundle(_TU)], files=tuple(_TU)),
