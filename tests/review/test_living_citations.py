@@ -90,9 +90,7 @@ def test_files_of_pairs(form: str, tmp_path: Path) -> None:
 
 def test_only_what_cites_a_known_work(db: Database) -> None:
     staff = hire(db)
-    publish(db, staff["contributor"], staff["reviewer"], work("a-2020-b", doi="10.1234/c"))
-    with db.writing() as connection:
-        harvested.enter_public(connection)
+    publish(db, staff["contributor"], staff["reviewer"], work("a-2020-b", doi="10.1234/c"))  # public: known
     pairs = [("10.1234/a", "10.1234/c"), ("10.1234/a", "10.1234/d"), ("10.1234/c", "10.1234/e")]
     load(db, pairs, name="x", known_only=True)
     assert edges(db) == {("10.1234/a", "10.1234/c")}

@@ -258,6 +258,25 @@ def test_the_lexicon_of_a_review(db: Database) -> None:
     assert [one.dataset for one in detect(built, [Section("Data", text)])] == ["chexpert", "chexpert", "acdc"]
 
 
+def test_a_name_that_is_told_apart_in_brackets_is_known_without_them(db: Database) -> None:
+    staff = hire(db)
+    publish(
+        db, staff["contributor"], staff["reviewer"],
+        dataset("chestx-ray14", name="ChestX-ray14 (NIH)"),
+        dataset("acdc", name="ACDC (cardiac MR)", anatomy=["heart"]),
+    )  # fmt: skip
+    with db.reading() as connection:
+        built = mentions.of_review(connection)
+
+    def said(text: str) -> list[tuple[str, bool]]:
+        return [(one.dataset, one.sure) for one in detect(built, [Section("Data", text)])]
+
+    assert said("Images of ChestX-ray14.") == [("chestx-ray14", True)]
+    assert said("ChestX-ray14 (NIH) images") == [("chestx-ray14", True)]
+    assert said("We use ACDC.") == [("acdc", False)]  # four letters are not enough
+    assert said("Scans of the heart from ACDC.") == [("acdc", True)]
+
+
 @pytest.mark.realdata
 def test_real_titles_of_the_group_s_study() -> None:
     """Its aliases on its 4,939 titles. Read by hand: three come near a name, and none of them is the dataset."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,8 +155,3 @@ def head_inputs(model: nn.Module, head: nn.Module) -> Iterator[list[np.ndarray]]
         yield seen
     finally:
         handle.remove()
-
-
-def with_labels(outputs: Outputs, labels: Sequence[int]) -> Outputs:
-    """Return the outputs with other labels."""
-    return replace(outputs, labels=np.asarray(labels))

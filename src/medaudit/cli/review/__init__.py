@@ -35,6 +35,10 @@ app.command("recompute")(living.recompute)
 app.command("query")(living.query_)
 app.command("harvest")(living.harvest)
 app.command("screen")(living.screen)
+app.command("duplicates")(living.duplicates)
+app.command("retractions")(living.retractions)
+app.command("citations")(living.citations)
+app.command("mentions")(living.mentions)
 app.command("method")(reading.method)
 
 

@@ -95,12 +95,6 @@ def leave_one_out(units: int) -> Coalitions:
     return of_masks(masks)
 
 
-def one_alone(units: int) -> Coalitions:
-    """Return the empty coalition and those of one unit, in order."""
-    masks = torch.cat([torch.zeros(1, units, dtype=torch.bool), torch.eye(units, dtype=torch.bool)])
-    return of_masks(masks)
-
-
 def of_masks(masks: Tensor | np.ndarray) -> Coalitions:
     """Return coalitions that somebody else drew, (n, M) of True for units that are in.
 

@@ -256,19 +256,6 @@ def flip_rate(conclusions: Any) -> np.ndarray:
     return (told[i] != told[j]).mean(axis=0)
 
 
-def noise_floor(runs: Sequence[Any], similarity: str = "spearman") -> np.ndarray:
-    """Return the mean distance (1 - similarity) between runs of one configuration, (N,); 0 of a single run.
-
-    ``runs`` are S arrays of maps (N, ...): other seeds, or n and 2n steps where nothing is drawn. A single run says
-    that the configuration is deterministic: check that it is.
-    """
-    if len(runs) < 2:
-        return np.zeros(len(runs[0]))
-    i, j = np.triu_indices(len(runs), 1)
-    # Not a nan-mean: a pair that cannot be compared makes the floor unknown.
-    return 1 - agreement_matrix(runs, similarity)[i, j].mean(axis=0)
-
-
 @dataclass(frozen=True, eq=False)
 class Effect:
     """What a change of configuration does to maps beyond their noise."""

@@ -22,7 +22,7 @@ from medaudit.review import tables as t
 from medaudit.review import vocabulary
 from medaudit.review.database import Database, now
 from medaudit.review.living import add_new
-from medaudit.review.living.harvested import link
+from medaudit.review.living.harvested import enter_public, link
 from medaudit.review.living.providers import doi_of, openalex_of
 from medaudit.review.living.transports import Bulk
 
@@ -186,6 +186,7 @@ def _begin(database: Database, name: str) -> tuple[int, int]:
         row = connection.execute(select(t.query).where(t.query.c.name == full)).first()
         if row is not None:
             return row.id, int(row.cursor or 0)
+        enter_public(connection)  # what is public is known, though no search has run yet
         result = connection.execute(
             insert(t.query).values(name=full, provider=_BULK, expression=name, every_days=3650, cursor="0")
         )

@@ -45,6 +45,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
 _BROKEN = re.compile(r"(?<=[A-Za-z0-9])-[ \t]{0,8}\r?\n[ \t]{0,8}(?=[A-Za-z0-9])")
 _TIED = re.compile(r"(?:based|like|style|trained|pretrained|derived|specific|only|small)\b")
 _COUNTED = re.compile(r" (?:images|patients|cases|scans|subjects|samples|volumes|studies|slices|radiographs)\b")
+_TOLD_APART = re.compile(r"\s*\([^()]*\)$")
 _ADDRESS = re.compile(r"https?://[^\s<>\"'(){}\[\]|\\^]{3,2000}", re.IGNORECASE)
 _DOI = re.compile(r"\b(?:doi:\s{0,2})?10\.\d{4,9}/[^\s<>\"'{}\[\]|\\^,;]{1,250}", re.IGNORECASE)
 _YEAR = re.compile(r"(?:[ -]|' ?)?((?:19|20)\d\d)(?![A-Za-z0-9])|'(\d\d)(?![A-Za-z0-9])")
@@ -171,9 +172,11 @@ def of_review(connection: Connection) -> Lexicon:
         )
     }
     names = [
-        Name(slugs[row.entity_id], row.name, row.ambiguous)
+        Name(slugs[row.entity_id], name, row.ambiguous or short)
         for row in connection.execute(select(t.name).order_by(t.name.c.entity_id, t.name.c.n))
-        if row.entity_id in slugs and len(_words(row.name)) <= MOST_WORDS
+        if row.entity_id in slugs
+        for name, short in _called(row.name)
+        if len(_words(name)) <= MOST_WORDS
     ]
     addresses = {
         row.homepage: slugs[row.entity_id]
@@ -190,6 +193,14 @@ def of_review(connection: Connection) -> Lexicon:
         if row.entity_id in slugs and row.scheme in ("modality", "anatomy", "task"):
             cues[slugs[row.entity_id]] += [row.code, vocabulary.MODALITIES.get(row.code, "")]
     return lexicon(names, addresses=addresses, dois=dois, cues=cues)
+
+
+def _called(name: str) -> Iterator[tuple[str, bool]]:
+    """Yield a name, and what is left of "ChestX-ray14 (NIH)" where it is told apart; True where that is too short."""
+    yield name, False
+    bare = _TOLD_APART.sub("", name)
+    if bare and bare != name:
+        yield bare, len(bare) < _PLAIN_ENOUGH - 2
 
 
 def _forms(name: str) -> Iterator[tuple[str, ...]]:
