@@ -430,6 +430,12 @@ def test_what_is_missing_is_said_with_the_command(tmp_path, monkeypatch):
         computed.source(package="idc-index-data")
 
 
+def test_a_wheel_whose_names_are_no_utf_8_is_said_to_be_none(tmp_path):
+    (tmp_path / "a.whl").write_bytes(misnamed(2))
+    with pytest.raises(DataError, match="is no wheel"):
+        computed.source(tmp_path / "a.whl")
+
+
 def test_two_wheels_are_one_too_many(tmp_path):
     wheel(tmp_path, toy_tables())
     wheel(tmp_path, toy_tables(), "0.0.2")
@@ -437,9 +443,19 @@ def test_two_wheels_are_one_too_many(tmp_path):
         computed.source(tmp_path)
 
 
+def misnamed(times):
+    """Return an archive of a table whose name is no UTF-8: at its beginning, and in the directory too where twice."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("\u00e9.csv", b"Image Index,Finding Labels\n1,2\n")
+    return held.getvalue().replace("\u00e9".encode(), b"\x80\x80", times)
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
+        (misnamed(1), "cannot be read"),
+        (misnamed(2), "cannot be read"),
         (csv("Image,Labels", ["a,b"]), "has no column 'Finding Labels'; it has Image, Labels"),
         (b"\x1f\x8bbroken", "cannot be read"),
         (b"PKbroken", "cannot be read"),

@@ -86,6 +86,8 @@ def source(path: Path | None = None, package: str = "torchxrayvision") -> Source
     raise DataError(f"{path}: holds no tables of {package}; {get}")
 
 
+_BROKEN = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError)
+"""What reading an archive or what lies in it may raise; ValueError: a member's name that is no UTF-8."""
 _INFO = re.compile(r"[^/]+?-([^/-]+)\.dist-info/")
 _TABLE = re.compile(r"[^/]+\.(csv|csv\.gz|csv\.zip|parquet)")
 
@@ -106,7 +108,7 @@ def _of_wheel(package: str, path: Path, get: str) -> Source:
     try:
         with zipfile.ZipFile(path) as wheel:
             members = wheel.namelist()
-    except (OSError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise DataError(f"{path}: is no wheel ({error}); {get}") from None
     here = [name for name in members if name.startswith(f"{inside}/")]
     files = {Path(name).name: name for name in here if _tables([name.removeprefix(f"{inside}/")])}
@@ -126,7 +128,7 @@ def contents(source: Source, file: str) -> bytes:
             return (source.where / place).read_bytes()
         with zipfile.ZipFile(source.where) as wheel:
             return _of_archive(wheel, place)
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except _BROKEN as error:
         raise DataError(f"{source.where}: '{file}' cannot be read ({error})") from None
 
 
@@ -147,7 +149,7 @@ def frame(source: Source, file: str, columns: Sequence[str]) -> pl.DataFrame:
         _complete(source, file, columns, list(names))
         read = pl.read_csv(text, columns=[names[column] for column in columns], infer_schema=False)
         return _filled(source, file, read.select(pl.col(names[column]).alias(column) for column in columns))
-    except (pl.exceptions.PolarsError, OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+    except (pl.exceptions.PolarsError, *_BROKEN) as error:
         raise DataError(f"{source.where}: '{file}' cannot be read ({' '.join(str(error).split())[:200]})") from None
 
 
