@@ -221,3 +221,24 @@ def test_what_flips_half_as_far_or_in_doubt_is_said_too():
 def test_settings_that_mean_nothing_are_refused(wrong):
     with pytest.raises(UsageError):
         CounterfactualSettings(**wrong)
+
+
+def test_exact_distances_are_the_same_of_two_processes_and_not_outside_the_bounds_of_none(tmp_path):
+    world = simulate.tree_cycles(60, seed=0, nodes=(6, 9), cycles=(1, 1))
+    frames = []
+    for name, budget, jobs in (("bounds", 0.0, 2), ("one", 20.0, 1), ("two", 20.0, 2)):
+        settings = CounterfactualSettings(
+            method="instance", baselines=(), explained=4, min_graphs=2, resamples=100, budget=budget
+        )
+        audit_counterfactuals(
+            world.graphs, settings, out=tmp_path / name, opens=lambda graphs: (RuleBox(world.oracle), "rule"),
+            jobs=jobs, progress=False,
+        )  # fmt: skip
+        frames.append(Run.read(tmp_path / name).measurements())
+    bounds, one, two = frames
+    assert one.equals(two)
+    assert one["distance_exact"].all()
+    assert (one["distance_lower"] == one["distance_upper"]).all()
+    assert (
+        (bounds["distance_lower"] <= one["distance_upper"]) & (one["distance_upper"] <= bounds["distance_upper"])
+    ).all()

@@ -68,6 +68,11 @@ def test_what_is_unknown_is_neither_in_nor_out() -> None:
         "(lambda: 1)() == 1",
         "device is None",
         "[x for x in y]",
+        'device == -"D"',
+        "weeks < -True",
+        "weeks < -None",
+        "weeks < -1j",
+        "device in ('A', -b'')",
     ],
 )
 def test_anything_else_is_refused_in_one_line(expression: str) -> None:

@@ -67,6 +67,10 @@ def counterfactuals(
     budget: Annotated[float, typer.Option("--budget", help="Seconds an exact edit distance may take a pair.")] = 0.0,
     test_share: Annotated[float, typer.Option("--test-share", help="Share of patients that are held out.")] = 0.2,
     seed: options.Seed = 0,
+    jobs: Annotated[
+        int, typer.Option("--jobs", metavar="N", help="Processes that exact distances are asked of (-1: one a core).")
+    ] = -1,
+    engine: options.Engine = None,
     device: options.Device = "cpu",
     resamples: Annotated[
         int, typer.Option("--resamples", min=100, max=1_000_000, help="Bootstrap resamples of patients.")
@@ -99,7 +103,7 @@ def counterfactuals(
     all_kinds = classifier is not None and ".py:" in classifier
     told = known((dataset.lower(),))[0] if dataset else ()
     result = audit_counterfactuals(
-        found, settings, out=out, opens=opens, all_kinds=all_kinds, known=told, progress=not quiet
+        found, settings, out=out, opens=opens, all_kinds=all_kinds, known=told, jobs=jobs, progress=not quiet
     )
     first = [f for f in result.findings if f.id in ("flips", "plausible") or f.id.startswith("shortcut:")]
     show.findings(result.findings, out=out, json=json, quiet=quiet, first=first)

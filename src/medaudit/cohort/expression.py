@@ -134,7 +134,9 @@ class _Reader:
 
     def _constant(self, node: ast.AST) -> Any:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            return -node.operand.value  # type: ignore[operator]
+            if not isinstance(node.operand.value, int | float) or isinstance(node.operand.value, bool):
+                raise self._unreadable()
+            return -node.operand.value
         if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float):
             return node.value
         if isinstance(node, ast.Name):

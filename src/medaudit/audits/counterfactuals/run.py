@@ -7,6 +7,7 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from medaudit.report import Finding, Run
 from medaudit.training.devices import one_thread
 from medaudit.training.graphs.classifier import GraphClassifierRecipe, fit_graph_classifier
 from medaudit.training.graphs.vae import RECIPES, Rebuilt, fit_graph_vae, rebuilt
-from medaudit.workers import bar
+from medaudit.workers import bar, in_processes, shown
 
 _TRAIN, _TEST = 0, 1
 Opens = Callable[[Graphs], tuple[BlackBox, str]]
@@ -49,13 +50,14 @@ class Outcome:
 
 def audit_counterfactuals(
     graphs: Graphs, settings: CounterfactualSettings, *, out: Path, opens: Opens | None = None,
-    all_kinds: bool = False, known: Sequence[Known] = (), progress: bool = True,
+    all_kinds: bool = False, known: Sequence[Known] = (), jobs: int = 1, progress: bool = True,
 ) -> Outcome:  # fmt: skip
     """Return the counterfactuals of held-out graphs and what can be said of them; the run stays in ``out``.
 
     ``opens`` returns the user's classifier of the graphs that are left, and what tells it from another; without it one
     is trained. ``all_kinds``: kinds of nodes that no graph is left of keep their numbers, which a model of the user's
-    may know. ``known``: what others have found out about the dataset. Raises UsageError and DataError as its parts do:
+    may know. ``known``: what others have found out about the dataset; ``jobs``: processes that exact distances are
+    asked of. Raises UsageError and DataError as its parts do:
     among them for an autoencoder that does not rebuild graphs.
     """
     whole = len(graphs)
@@ -79,7 +81,7 @@ def audit_counterfactuals(
     asked = {**asdict(settings), "torch": importlib.metadata.version("torch"), "classifier": box_id, **inputs}
     with one_thread(settings.device), Run.open(out, verb="counterfactuals", settings=asked, inputs=inputs) as run:
         start = time.perf_counter()
-        material = gather(graphs, settings, target, out, box, progress=progress)
+        material = gather(graphs, settings, target, out, box, jobs=jobs, progress=progress)
         result = study(material, settings)
         answers = findings(result)
         run.write_measurements(frame(result))
@@ -103,7 +105,7 @@ def prepared(graphs: Graphs, settings: CounterfactualSettings, *, all_kinds: boo
 
 def gather(
     graphs: Graphs, settings: CounterfactualSettings, target: int | None, out: Path, box: BlackBox | None, *,
-    progress: bool,
+    jobs: int, progress: bool,
 ) -> Material:  # fmt: skip
     """Return what the study is made of."""
     unique = deduplicated(graphs)
@@ -159,9 +161,9 @@ def gather(
                     tell=lambda done, show=show: show(done, total=len(explained)),  # type: ignore[misc]
                 )  # fmt: skip
             keep(file, key.hexdigest(), found)
-        made[method] = Made(found, _distances(found, graphs.matched, settings))
+        made[method] = Made(found, _distances(found, graphs.matched, settings, jobs, progress))
     back = [replace(one, after=one.rebuilt) for one in made[settings.method].found if one.rebuilt is not None]
-    floor = np.array([d.upper for d in _distances(back, graphs.matched, settings) if d is not None])
+    floor = np.array([d.upper for d in _distances(back, graphs.matched, settings, jobs, progress) if d is not None])
     stays = np.array([one.found is not None and box.probabilities([one.found])[0].argmax() == one.source
                       for one in back], dtype=bool)  # fmt: skip
     return Material(graphs, unique, rows, training, classifier, trivial, made, how_rebuilt, floor, predicted, held,
@@ -188,20 +190,26 @@ def _autoencoder(
 
 
 def _distances(
-    found: list[Counterfactual], matched: bool, settings: CounterfactualSettings
+    found: list[Counterfactual], matched: bool, settings: CounterfactualSettings, jobs: int, progress: bool
 ) -> list[Distance | None]:  # fmt: skip
-    """Return the distance of each counterfactual; its slots are one start of the search, so that it is never more."""
-    made: list[Distance | None] = []
-    for one in found:
-        other = one.found
-        if other is None or one.after is None:
-            made.append(None)
-            continue
-        there = one.after.there
-        slots = np.where(there, np.cumsum(there) - 1, -1)[: one.graph.n]
-        made.append(edit_distance(one.graph, other, matched=matched, budget=settings.budget, seed=settings.seed,
-                                  starts=(slots,)))  # fmt: skip
-    return made
+    """Return the distance of each counterfactual; its slots are one start of the search, so that it is never more.
+
+    Bounds take less than the way to another process; what is exact takes seconds a pair.
+    """
+    told = partial(_distance, matched=matched, budget=settings.budget, seed=settings.seed)
+    if not settings.budget:
+        return [told(one) for one in found]
+    made = in_processes(told, found, jobs, ordered=True, at_once=1)
+    return list(shown(made, "edit distances", len(found), progress))
+
+
+def _distance(one: Counterfactual, *, matched: bool, budget: float, seed: int) -> Distance | None:
+    other = one.found
+    if other is None or one.after is None:
+        return None
+    there = one.after.there
+    slots = np.where(there, np.cumsum(there) - 1, -1)[: one.graph.n]
+    return edit_distance(one.graph, other, matched=matched, budget=budget, seed=seed, starts=(slots,))
 
 
 def frame(result: Study) -> pl.DataFrame:
