@@ -82,6 +82,7 @@ def test_two_persons_who_differ_are_listed_with_what_each_said(review: Path, med
     (apart,) = medaudit("review", "screen", "--conflicts", *blind, "--json", "--as", "edith").json
     assert (apart["id"], apart["stage"]) == (number, "title")
     assert {one["person"]: one["decision"] for one in apart["decisions"]} == {"grace": "include", "emmy": "exclude"}
+    medaudit("review", "screen", "--conflicts", "--as", "ada").refuses(2, "ada")  # a contributor screens nothing
     assert "grace: include; emmy:" in medaudit("review", "screen", "--conflicts", *blind, "--as", "edith").out
 
 

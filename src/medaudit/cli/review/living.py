@@ -187,6 +187,7 @@ def screen(
 
     with opened_as(db, as_) as (connection, who):
         if conflicts:
+            who.must("screen")
             apart = screening.conflicts(connection, independent=independent)
             if json:
                 show.json_of([asdict(one) for one in apart])
