@@ -59,10 +59,14 @@ def main() -> None:
         if process.returncode:
             print(f"{name} ended with code {process.returncode}; the page keeps what it had", file=sys.stderr)
             failed.append(name)
-        else:
+            continue
+        try:
             record(name, "".join(lines))
+        except ValueError as error:  # a table that lacks the row of a target: the hours of the others are worth keeping
+            print(f"{name} is on the page, the table of targets is not anew: {error}", file=sys.stderr)
+            failed.append(name)
     if failed:
-        sys.exit(f"not measured: {', '.join(failed)}")
+        sys.exit(f"not measured, or not read: {', '.join(failed)}")
 
 
 def record(name: str, printed: str) -> None:
