@@ -24,7 +24,7 @@ class Target:
     bench: str
     what: str
     row: str
-    """How the row begins, its cells joined by ` | `, none of them measured; or, without a column, how the line begins."""
+    """How the row begins, its cells joined by ` | `, none of them measured; without a column, how the line begins."""
     column: str | None
     bound: str
     target: float
