@@ -25,7 +25,7 @@ ENVIRONMENTS: dict[str, Sequence[str]] = {
 }
 """A virtual environment each."""
 FOLDERS: dict[str, Sequence[str]] = {
-    "exmol": ("exmol==3.3.0", "selfies", "rdkit", "skunk", "--no-deps"),
+    "exmol": ("exmol==3.3.0", "selfies", "rdkit", "skunk", "synspace", "ratelimit", "--no-deps"),
     "quantus": ("quantus==0.6.0", "opencv-python-headless", "cachetools", "--no-deps"),
     "diffusers": ("diffusers==0.42.1", "--no-deps"),
 }
