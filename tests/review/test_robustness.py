@@ -429,3 +429,12 @@ def test_a_clock_that_goes_back_breaks_neither_history_nor_log(db: Database, mon
     with db.reading() as connection:
         assert [entry[0] for entry in workflow.history(connection, "dataset", "a")] == [2, 1]
     assert load.problems(db) == []
+
+
+def test_a_server_and_a_question_load_no_reader_of_sources() -> None:
+    """They took a second and 40 MiB of each worker, and of each audit that asks what is known."""
+    code = (
+        "import sys, medaudit.review.web.app, medaudit.review.asking\n"
+        "print(*sorted({'polars', 'httpx', 'numpy', 'pyarrow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

@@ -10,7 +10,6 @@ from medaudit.errors import UsageError
 from medaudit.review import log, releases
 from medaudit.review import tables as t
 from medaudit.review.database import now
-from medaudit.review.living import prisma
 from medaudit.review.people import Person
 from medaudit.review.releases import Release
 
@@ -22,6 +21,9 @@ def freeze(connection: Connection, editor: Person, version: str, trigger: str) -
 
     Raises Forbidden, UsageError where the version is taken or not of that form.
     """
+    # The readers of sources come with it: a server that only shows has no use for them.
+    from medaudit.review.living import prisma
+
     editor.must("release")
     if not _VERSION.fullmatch(version):
         raise UsageError(f"'{version}' is no version; expected one as v2026.11 or v2026.11.1")
