@@ -46,12 +46,12 @@ def page(result: Study, found: list[Finding], trained: Opened, asked: Asked, run
     shown = cards(found)
     before = Run.read(trained.folder).report() if (trained.folder / "report.json").exists() else None
     dataset = dict(before.provenance).get("dataset", "") if before else ""
-    yes = [f.claim for f in shown if f.verdict == "supported"]
+    yes = [f.lead for f in shown if f.verdict == "supported"]
     names = result.material.attributes
     return Report(
         title="What does painting one thing bring along?",
         subtitle=f"{', '.join(names)}: {len(asked.case_ids):,} images that the model did not see",
-        headline=" ".join(yes[:2]) or (shown[0].claim if shown else ""),
+        headline=" ".join(yes[:2]) or (shown[0].lead if shown else ""),
         answers=[Answer.of(f) for f in shown],
         sections=list(sections(result, trained, asked, run.path)),
         methods=methods(result, trained),
