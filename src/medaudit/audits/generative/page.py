@@ -69,9 +69,9 @@ def page(
 
 def headline(found: list[Finding]) -> str:
     """Return the answer in a sentence or two: the gap first, then what stays silent about it."""
-    said = [finding.claim for finding in found if finding.id.startswith("gap:")][:1]
-    decides = [f.claim for f in found if f.id.startswith("metric_decides:") and f.verdict == "supported"]
-    silent = [f.claim for f in found if f.id.startswith("silent:") and f.verdict == "supported"]
+    said = [finding.lead for finding in found if finding.id.startswith("gap:")][:1]
+    decides = [f.lead for f in found if f.id.startswith("metric_decides:") and f.verdict == "supported"]
+    silent = [f.lead for f in found if f.id.startswith("silent:") and f.verdict == "supported"]
     return " ".join([*said, *(decides or silent)[:1]])
 
 

@@ -62,9 +62,9 @@ def page(
 def headline(found: list[Finding]) -> str:
     """Return the answer in a sentence or two: SLUG against the encoder, then what each flags."""
     wanted = ("encoder_is_enough", "unrelated:encoder_variance")
-    said = [finding.claim for key in wanted for finding in found if finding.id == key]
-    said += [f.claim for f in found if f.id.startswith("silent:") and f.id.endswith(":slug")]
-    return " ".join(said[:2]) or found[0].claim
+    said = [finding.lead for key in wanted for finding in found if finding.id == key]
+    said += [f.lead for f in found if f.id.startswith("silent:") and f.id.endswith(":slug")]
+    return " ".join(said[:2]) or found[0].lead
 
 
 def sections(result: Study, out: Path, first: int) -> Iterator[Section]:
