@@ -26,3 +26,8 @@ class UsageError(_ToldError):
 
     The command line prints the message on one line and exits with code 2.
     """
+
+
+def one_line(message: object) -> str:
+    """Return a message on one line, of which nothing moves a cursor, colours or turns the reading around."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(str(message).split()))

@@ -61,6 +61,21 @@ def test_searches_that_are_due_run_though_one_fails_and_the_failed_one_is_named(
     assert (done.code, done.out) == (0, "no search is due\n")
 
 
+def test_a_search_that_only_files_answer_keeps_no_other_from_running(review: Path, medaudit) -> None:
+    saved = ("--provider", "corpus", "--expression", "dataset:10.5281/zenodo.1", "--as", "grace")
+    assert medaudit("review", "query", "a corpus", *saved).code == 0  # comes first, by name
+    said = medaudit("review", "harvest", "--due", "--recorded", CASSETTES / "t0")
+    assert said.out.startswith("cites chexpert: 4 found")
+    assert said.err.splitlines()[0].startswith("a corpus: ")
+    assert "2 of 3 searches did not end: a corpus, nothing" in said.err
+
+
+def test_a_heading_cannot_steer_the_terminal(tmp_path: Path, medaudit) -> None:
+    paper = tmp_path / "paper.md"
+    paper.write_text("# Data\x1b[2J and methods\n\nWe train on CheXpert.\n")
+    assert "\x1b" not in medaudit("review", "mentions", paper).out
+
+
 def test_what_is_to_run_and_whom_to_ask_is_said_once(review: Path, tmp_path: Path, medaudit) -> None:
     medaudit("review", "harvest", "--live").refuses(2, "NAME, or --due")
     medaudit("review", "harvest", "nothing", "--due", "--live").refuses(2, "NAME, or --due")

@@ -29,7 +29,7 @@ from medaudit.cli import (
     slug,
     vae,
 )
-from medaudit.errors import DataError, UsageError
+from medaudit.errors import DataError, UsageError, one_line
 
 app = typer.Typer(
     name="medaudit",
@@ -105,6 +105,5 @@ def _of_the_system(error: OSError) -> str:
 
 def _stop(message: str, code: int) -> None:
     # What a file holds may be quoted: nothing of it may move the cursor, colour the line or turn its reading around.
-    one_line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in " ".join(str(message).split()))
-    print(f"medaudit: {one_line}", file=sys.stderr)
+    print(f"medaudit: {one_line(message)}", file=sys.stderr)
     sys.exit(code)

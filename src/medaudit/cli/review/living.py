@@ -10,7 +10,7 @@ import typer
 
 from medaudit.cli import options
 from medaudit.cli.review.opening import DEFAULT, As, Db, SeedOrDb, opened_as, opened_at
-from medaudit.errors import DataError, UsageError
+from medaudit.errors import DataError, UsageError, one_line
 
 if TYPE_CHECKING:
     from medaudit.review.living.transports import Fetch
@@ -151,8 +151,8 @@ def harvest(
         for one in names:
             try:
                 _harvested(opened, one, source)
-            except DataError as error:  # the others are due all the same
-                print(f"{one}: {error}", file=sys.stderr)
+            except (DataError, UsageError) as error:  # the others are due all the same
+                print(one_line(f"{one}: {error}"), file=sys.stderr)
                 failed.append(one)
     if failed:
         raise DataError(f"{len(failed)} of {len(names)} searches did not end: {', '.join(failed)}")
@@ -389,7 +389,7 @@ def mentions(
                       "uses": [use.model_dump(exclude_defaults=True) for use in uses.values()]})  # fmt: skip
         return
     for slug, use in uses.items():
-        print(f"{slug}: {use.evidence}" + (f", in '{use.locus}'" if use.locus else ""))
+        print(one_line(f"{slug}: {use.evidence}" + (f", in '{use.locus}'" if use.locus else "")))
     rows = [
         (one.dataset, one.locus or "before the first heading", "use" if one.counts else "no use",
          "sure" if one.sure else "unsure", one.context) for one in found
@@ -426,4 +426,7 @@ def _text_of(paper: Path) -> str:
         raise DataError(f"{paper} cannot be read: {error.strerror or error}") from None
     if raw[:4] == b"%PDF":
         raise DataError(f"{paper}: a PDF; expected its text, as pdftotext writes it")
-    return raw.decode("utf-8", errors="replace")
+    said = raw.decode("utf-8", errors="replace")
+    # A page's end is a line's; what moves a cursor or turns the reading around is no text, and no record may hold it.
+    kept = {c: "\n" if c in "\f\v" else " " if c.isspace() else "" for c in set(said) if not c.isprintable()}
+    return said.translate(str.maketrans({c: to for c, to in kept.items() if c not in "\n\r\t"}))

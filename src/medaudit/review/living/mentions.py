@@ -34,6 +34,7 @@ MOST_WORDS = 12
 """Words that a name may have; what is longer is a title, and is matched by its DOI."""
 _SHORT = 4
 _PLAIN_ENOUGH = 8
+_BARE_ENOUGH = 6
 
 _HYPHENS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"), "-") | {0x2014: " - ", 0xFE58: " - "}
 _QUOTES = dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b\u2032\u02bc\u0060\u00b4\uff07"), "'")
@@ -200,7 +201,7 @@ def _called(name: str) -> Iterator[tuple[str, bool]]:
     yield name, False
     bare = _TOLD_APART.sub("", name)
     if bare and bare != name:
-        yield bare, len(bare) < _PLAIN_ENOUGH - 2
+        yield bare, len(bare) < _BARE_ENOUGH
 
 
 def _forms(name: str) -> Iterator[tuple[str, ...]]:
