@@ -428,5 +428,9 @@ def _text_of(paper: Path) -> str:
         raise DataError(f"{paper}: a PDF; expected its text, as pdftotext writes it")
     said = raw.decode("utf-8", errors="replace")
     # A page's end is a line's; what moves a cursor or turns the reading around is no text, and no record may hold it.
-    kept = {c: "\n" if c in "\f\v" else " " if c.isspace() else "" for c in set(said) if not c.isprintable()}
-    return said.translate(str.maketrans({c: to for c, to in kept.items() if c not in "\n\r\t"}))
+    kept = {
+        ord(c): "\n" if c in "\f\v" else " " if c.isspace() else ""
+        for c in set(said) - set("\n\r\t")
+        if not c.isprintable()
+    }
+    return said.translate(kept)
